@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The commands of the control socket and their arguments: one table.
+ *
+ * It drives the parser and the checks of qmp.c, query-commands, the dispatch
+ * in the filter, and scripts/check-docs, which compares it with the manual
+ * page.  (The script reads this file line by line: one entry a line.)
+ *
+ *   VERB (id, name, doc)
+ *     a command; what follows, up to the next VERB, are its arguments, in
+ *     the order in which they are checked (QEMU's).
+ *
+ *   ARG (name, type, need, values, doc)
+ *     need is REQUIRED, OPTIONAL, NOT_YET (known, but not available in this
+ *     version) or NEVER (QEMU's, and means nothing here).  values, if
+ *     not "", are the words that are accepted, with | between them; a word
+ *     after ! is known but not available in this version.
+ *
+ *   LATER (name)
+ *     a command that is known, but not available in this version.
+ */
+
+#ifndef MIRROR_VERBS_H
+#define MIRROR_VERBS_H
+
+#define QMP_POLICIES "ignore|!report|!enospc|!stop"
+#define QMP_SYNCS "full|none|incremental|top|bitmap"
+#define QMP_COPY_MODES "background|write-blocking|!auto"
+
+#define QMP_VERBS(VERB, ARG, LATER)                                           \
+  VERB (qmp_capabilities, "qmp_capabilities", "end the negotiation")          \
+  ARG ("enable", STRINGS, OPTIONAL, "", "capabilities; none is offered")      \
+  VERB (query_version, "query-version", "version of the protocol and of us")  \
+  VERB (query_commands, "query-commands", "the commands that work")           \
+  VERB (quit, "quit", "end the server")                                       \
+  VERB (blockdev_mirror, "blockdev-mirror", "start a mirror job")             \
+  ARG ("job-id", STRING, OPTIONAL, "", "name of the job")                     \
+  ARG ("device", STRING, OPTIONAL, "", "only source")                         \
+  ARG ("target", STRING, REQUIRED, "", "NBD URI")                             \
+  ARG ("replaces", STRING, NEVER, "", "")                                     \
+  ARG ("sync", STRING, REQUIRED, QMP_SYNCS, "what to copy")                   \
+  ARG ("speed", INTEGER, OPTIONAL, "", "bytes per second")                    \
+  ARG ("granularity", INTEGER, OPTIONAL, "", "bytes")                         \
+  ARG ("buf-size", INTEGER, OPTIONAL, "", "bytes in flight")                  \
+  ARG ("on-source-error", STRING, OPTIONAL, QMP_POLICIES, "policy")           \
+  ARG ("on-target-error", STRING, OPTIONAL, QMP_POLICIES, "policy")           \
+  ARG ("filter-node-name", STRING, NEVER, "", "")                             \
+  ARG ("copy-mode", STRING, OPTIONAL, QMP_COPY_MODES, "tee or not")           \
+  ARG ("auto-finalize", BOOLEAN, OPTIONAL, "", "only true")                   \
+  ARG ("auto-dismiss", BOOLEAN, OPTIONAL, "", "only true")                    \
+  ARG ("target-is-zero", BOOLEAN, NOT_YET, "", "")                            \
+  ARG ("connections", INTEGER, OPTIONAL, "", "connections to the target")     \
+  ARG ("bitmap-file", STRING, NOT_YET, "", "")                                \
+  ARG ("target-timeout", INTEGER, NOT_YET, "", "")                            \
+  ARG ("max-pause", INTEGER, NOT_YET, "", "")                                 \
+  ARG ("tls", STRING, NOT_YET, "", "")                                        \
+  ARG ("tls-certificates", STRING, NOT_YET, "", "")                           \
+  ARG ("tls-psk", STRING, NOT_YET, "", "")                                    \
+  ARG ("tls-username", STRING, NOT_YET, "", "")                               \
+  ARG ("tls-verify", BOOLEAN, NOT_YET, "", "")                                \
+  VERB (block_job_cancel, "block-job-cancel", "cancel the job")               \
+  ARG ("device", STRING, REQUIRED, "", "name of the job")                     \
+  ARG ("force", BOOLEAN, OPTIONAL, "", "also when it is ready")               \
+  VERB (block_job_set_speed, "block-job-set-speed", "limit the copying")      \
+  ARG ("device", STRING, REQUIRED, "", "name of the job")                     \
+  ARG ("speed", INTEGER, REQUIRED, "", "bytes per second")                    \
+  VERB (job_cancel, "job-cancel", "cancel the job by force")                  \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  VERB (query_block_jobs, "query-block-jobs", "the job, as a block job")      \
+  VERB (query_jobs, "query-jobs", "the job")                                  \
+  VERB (query_mirror, "query-mirror", "all that is known about the mirror")   \
+  LATER ("block-job-pause")                                                   \
+  LATER ("block-job-resume")                                                  \
+  LATER ("block-job-complete")                                                \
+  LATER ("block-job-finalize")                                                \
+  LATER ("block-job-dismiss")                                                 \
+  LATER ("block-job-change")                                                  \
+  LATER ("job-pause")                                                         \
+  LATER ("job-resume")                                                        \
+  LATER ("job-complete")                                                      \
+  LATER ("job-finalize")                                                      \
+  LATER ("job-dismiss")                                                       \
+  LATER ("mirror-set")                                                        \
+  LATER ("mirror-verify")                                                     \
+  LATER ("mirror-hold")                                                       \
+  LATER ("mirror-release")                                                    \
+  LATER ("mirror-fence")
+
+#endif /* MIRROR_VERBS_H */

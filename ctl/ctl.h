@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the subcommands of nbdmirror share. */
+
+#ifndef MIRROR_CTL_H
+#define MIRROR_CTL_H
+
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "client.h"
+#include "subcommands.h"
+
+enum {
+  STATUS_OK = 0,
+  STATUS_FAILED = 1,            /* also: wrong usage */
+  STATUS_TIMEOUT = 2,
+  STATUS_NO_PROXY = 3,
+};
+
+/* Longest wait for an answer, for the greeting too. */
+#define ANSWER_MS 10000
+/* The same for what waits for the target. */
+#define TARGET_MS 90000
+
+#define MAX_OPTIONS 8           /* of one subcommand */
+
+/* How a subcommand was called. */
+struct call {
+  const char *socket;           /* -S, or NULL */
+  char **operands;
+  int count;                    /* of operands */
+  struct {
+    const char *name, *value;   /* value is "" if it takes none */
+  } options[MAX_OPTIONS];
+  unsigned options_count;
+};
+
+/* One line on stderr, after "nbdmirror: ". */
+extern void complain (const char *fmt, ...)
+  __attribute__ ((__format__ (__printf__, 1, 2)));
+
+/* The value of an option, NULL if it was not given. */
+extern const char *call_option (const struct call *call, const char *name);
+
+/* Connect to the server that the user means.  NULL, after a line on stderr,
+ * with *status the exit status.  timeout_ms < 0: no limit.
+ */
+extern struct client *call_connect (const struct call *call, int timeout_ms,
+                                    int *status);
+
+/* Run a command.  Returns its result, or NULL after a line on stderr, with
+ * *status the exit status.  args is taken over, NULL if there are none.
+ */
+extern json_t *call_command (struct client *c, const char *name, json_t *args,
+                             int timeout_ms, int *status);
+
+/* The name of the only job (to be freed), or NULL after a line on stderr. */
+extern char *call_job (struct client *c, int *status);
+
+/* Each subcommand; returns the exit status. */
+#define SUB(id, name, operands, least, most, help)      \
+  extern int run_##id (const struct call *call);
+#define OPT(name, value, help)
+#define LATER(name)
+SUBCOMMANDS (SUB, OPT, LATER)
+#undef SUB
+#undef OPT
+#undef LATER
+
+#endif /* MIRROR_CTL_H */

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The command nbdmirror.
+
+bin_PROGRAMS += nbdmirror
+nbdmirror_SOURCES = \
+	ctl/client.c ctl/client.h \
+	ctl/ctl.h \
+	ctl/job.c \
+	ctl/nbdmirror.c \
+	ctl/raw.c \
+	ctl/size.c ctl/size.h \
+	ctl/status.c \
+	ctl/subcommands.h \
+	ctl/wait.c
+nbdmirror_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+nbdmirror_LDADD = libqmp.la libsync-posix.la $(JANSSON_LIBS) -lm -lpthread

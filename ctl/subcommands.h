@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The subcommands of nbdmirror and their options: one table.
+ *
+ * It drives the parsing, --help, and scripts/check-docs, which compares it
+ * with the manual page.  (The script reads this file line by line: one entry
+ * a line.)
+ *
+ *   SUB (id, name, operands, least, most, help)
+ *     run_<id> does it; between least and most operands.  Its options follow
+ *     it, up to the next SUB.
+ *
+ *   OPT (name, value, help)
+ *     value is what --help calls its value, "" if it takes none.
+ *
+ *   LATER (name)
+ *     known, but not available in this version.
+ */
+
+#ifndef MIRROR_SUBCOMMANDS_H
+#define MIRROR_SUBCOMMANDS_H
+
+#define SUBCOMMANDS(SUB, OPT, LATER)                                          \
+  SUB (status, "status", "", 0, 0, "show the job and how it is doing")        \
+  OPT ("--json", "", "print all that is known, as JSON")                      \
+  SUB (wait, "wait", "ready|synced|completed", 1, 1, "wait for that state")   \
+  OPT ("--timeout", "S", "give up after S seconds")                           \
+  SUB (start, "start", "TARGET", 1, 1, "start a mirror to an NBD URI")        \
+  OPT ("--copy-mode", "M", "background or write-blocking")                    \
+  OPT ("--speed", "N", "copy at most N bytes per second, 0 = no limit")       \
+  OPT ("--granularity", "N", "track changes in units of N bytes")             \
+  OPT ("--buf-size", "N", "copy at most N bytes at a time")                   \
+  OPT ("--connections", "N", "connections to the target")                     \
+  OPT ("--job-id", "ID", "name of the job")                                   \
+  SUB (cancel, "cancel", "", 0, 0, "end the job, leave the target as it is")  \
+  OPT ("--force", "", "also when the job is ready")                           \
+  SUB (speed, "speed", "N", 1, 1, "change the limit of background copying")   \
+  SUB (qmp, "qmp", "JSON", 1, 1, "run one raw QMP command")                   \
+  SUB (quit, "quit", "", 0, 0, "end the server")                              \
+  LATER ("run")                                                               \
+  LATER ("watch")                                                             \
+  LATER ("pause")                                                             \
+  LATER ("resume")                                                            \
+  LATER ("set")                                                               \
+  LATER ("mode")                                                              \
+  LATER ("complete")                                                          \
+  LATER ("verify")                                                            \
+  LATER ("hold")                                                              \
+  LATER ("release")                                                           \
+  LATER ("fence")                                                             \
+  LATER ("events")                                                            \
+  LATER ("metrics")                                                           \
+  LATER ("bitmap")
+
+#endif /* MIRROR_SUBCOMMANDS_H */

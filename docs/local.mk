@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Manual pages.  make check compares them with the tables in the code.
+
+man_pods = \
+	ctl/nbdmirror.pod \
+	docs/nbdkit-mirror-qmp.pod \
+	filters/mirror/nbdkit-mirror-filter.pod
+
+man1_MANS += nbdmirror.1 nbdkit-mirror-filter.1
+man7_MANS += nbdkit-mirror-qmp.7
+CLEANFILES += nbdmirror.1 nbdkit-mirror-filter.1 nbdkit-mirror-qmp.7
+EXTRA_DIST += $(man_pods) docs/correctness.md
+
+pod2man = $(POD2MAN) --utf8 -c nbdkit-mirror -r '$(PACKAGE) $(VERSION)'
+
+nbdmirror.1: ctl/nbdmirror.pod
+	$(AM_V_GEN)$(pod2man) -s 1 -n nbdmirror \
+	  $(srcdir)/ctl/nbdmirror.pod $@
+nbdkit-mirror-filter.1: filters/mirror/nbdkit-mirror-filter.pod
+	$(AM_V_GEN)$(pod2man) -s 1 -n nbdkit-mirror-filter \
+	  $(srcdir)/filters/mirror/nbdkit-mirror-filter.pod $@
+nbdkit-mirror-qmp.7: docs/nbdkit-mirror-qmp.pod
+	$(AM_V_GEN)$(pod2man) -s 7 -n nbdkit-mirror-qmp \
+	  $(srcdir)/docs/nbdkit-mirror-qmp.pod $@
+
+TESTS += scripts/check-docs
+EXTRA_DIST += scripts/check-docs

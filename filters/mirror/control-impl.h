@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the control socket share:
+ *
+ *   control.c    start, stop, the loop of the server's thread
+ *   session.c    one client: input, output
+ *   commands.c   what the commands do
+ *   query.c      what the query commands answer
+ *   events.c     what the events say
+ *   socket.c     the socket file
+ *
+ * Threads: the server's thread makes, runs and frees the clients.  Other
+ * threads touch a client only through session_queue, under control's lock.
+ * While a client's blockdev-mirror is running, its thread owns that client's
+ * request, and nothing more is read from the client.
+ *
+ * Lock: control's lock is a leaf: under it nothing is called that waits or
+ * locks, except for non-blocking sends.
+ */
+
+#ifndef MIRROR_CONTROL_IMPL_H
+#define MIRROR_CONTROL_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "control.h"
+#include "framer.h"
+#include "mirror.h"
+#include "params.h"
+#include "qmp.h"
+#include "socket.h"
+#include "sync.h"
+
+#define CONTROL_MAX_CLIENTS 64
+#define CONTROL_MAX_LINES 1000  /* unsent, of one client */
+
+struct control {
+  const struct control_ops *ops;        /* constant from here ... */
+  void *opaque;
+  char package[128];
+  struct control_socket socket;
+  int wake;                             /* eventfd */
+  struct mirror *mirror;                /* ... to here, once started */
+  struct thread thread;
+  bool started;
+
+  struct mutex lock;                    /* protects the rest */
+  bool stopping;
+  struct session *sessions[CONTROL_MAX_CLIENTS]; /* changed by the thread */
+  unsigned count;
+
+  /* Events that came while the server's thread ran a command: they go out
+   * after its answer.
+   */
+  bool holding;
+  char **held;
+  size_t held_count;
+};
+
+/* Make the server's thread look around.  Any thread. */
+extern void control_wake (struct control *c);
+
+/* While a command runs: keep events back; then let them go. */
+extern void control_hold_events (struct control *c);
+extern void control_release_events (struct control *c);
+
+/*-- session.c ----------------------------------------------------------*/
+
+/* All but session_queue: the server's thread. */
+struct session;
+
+/* Takes over fd, also on failure.  NULL when out of memory. */
+extern struct session *session_new (struct control *c, int fd);
+/* Waits for a blockdev-mirror that is running. */
+extern void session_free (struct session *s);
+
+/* What to poll for: *fd may be -1.  Returns the longest time to wait, in
+ * milliseconds, or -1.
+ */
+extern int session_poll (struct session *s, int *fd, short *events);
+
+/* Do what can be done without waiting.  Returns false if the session is over
+ * and wants to be freed.
+ */
+extern bool session_run (struct session *s, short revents);
+
+/* Queue a line, which is taken over; NULL, out of memory, ends the session.
+ * With control's lock held.
+ */
+extern void session_queue (struct session *s, char *line);
+/* Is it to get events?  With control's lock held. */
+extern bool session_wants_events (const struct session *s);
+
+/*-- commands.c ---------------------------------------------------------*/
+
+/* Every command but qmp_capabilities and blockdev-mirror.  Returns the
+ * result, or NULL and *error.
+ */
+extern json_t *command_run (struct control *c, const struct qmp_request *req,
+                            struct qmp_error *error);
+
+/* The parameters of the job that blockdev-mirror wants.  Returns 0, or
+ * -EINVAL with *error and *p cleared.
+ */
+extern int command_mirror_params (struct control *c,
+                                  const struct qmp_request *req,
+                                  struct params *p, struct qmp_error *error);
+
+/* blockdev-mirror itself: blocks, on a thread of its own. */
+extern json_t *command_mirror (struct control *c, const struct params *p,
+                               struct qmp_error *error);
+
+/*-- query.c ------------------------------------------------------------*/
+
+/* Results; NULL when out of memory. */
+extern json_t *query_block_jobs (struct control *c);
+extern json_t *query_jobs (struct control *c);
+extern json_t *query_mirror (struct control *c);
+
+/*-- events.c -----------------------------------------------------------*/
+
+/* The line to send, or NULL when out of memory. */
+extern char *event_line (const struct mirror_event *ev);
+
+#endif /* MIRROR_CONTROL_IMPL_H */

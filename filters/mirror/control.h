@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The control socket: a QMP server (nbdkit-mirror-qmp(7)).
+ *
+ * One thread polls the socket and all clients and runs every command itself,
+ * except for blockdev-mirror, which waits for the target and so gets a thread
+ * of its own while its client's later input waits.  Answers and events go
+ * out in the order in which they came to be.
+ */
+
+#ifndef MIRROR_CONTROL_H
+#define MIRROR_CONTROL_H
+
+#include "mirror.h"
+#include "params.h"
+
+struct control;
+
+/* What the commands need of the filter.  Called from control's threads. */
+struct control_ops {
+  /* Connect to p->target and start a full mirror.  Blocks.  Returns 0, or
+   * -errno with one line in error (PARAMS_ERROR_MAX bytes).
+   */
+  int (*start) (void *opaque, const struct params *p, char *error);
+
+  /* The values that blockdev-mirror's arguments default to. */
+  const struct params *(*defaults) (void *opaque);
+
+  /* The target's URI without secrets, "" if none; a copy, the caller frees. */
+  char *(*target_uri) (void *opaque);
+
+  /* What is not the engine's: facts for query-mirror. */
+  unsigned (*clients) (void *opaque);
+  uint64_t (*source_size) (void *opaque);
+
+  /* quit: must return at once; the process ends a little later. */
+  void (*quit) (void *opaque);
+};
+
+/* Bind and listen; no thread yet.  path: absolute, at most 107 bytes.  A dead
+ * socket there is replaced; a live one, or anything that is not a socket, is
+ * an error.  Mode 0600 from the first moment.  Returns NULL with one line in
+ * error (PARAMS_ERROR_MAX bytes).
+ */
+extern struct control *control_new (const char *path,
+                                    const struct control_ops *ops,
+                                    void *opaque, char *error);
+
+/* Start serving.  0 or -errno. */
+extern int control_start (struct control *c, struct mirror *m);
+
+/* Any thread; queues the event for all clients, does not block. */
+extern void control_event (struct control *c, const struct mirror_event *ev);
+
+/* Stop serving (drop all clients), join the threads. */
+extern void control_stop (struct control *c);
+
+/* Remove the socket (if it is still ours), free.  Accepts NULL. */
+extern void control_free (struct control *c);
+
+#endif /* MIRROR_CONTROL_H */

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Background copying; see copier.h.
+ *
+ * One piece:
+ *
+ *   1. Wait until there is leave to run, pace and something dirty that is
+ *      not in back-off.  Nothing is held meanwhile; the buffer is the
+ *      thread's own, so buf-size is kept by the number of threads.
+ *   2. Range lock of the longest free prefix of the candidate, in order of
+ *      arrival if not even its first granule is free.
+ *   3. Claim: clear what is *still* dirty under the lock.  From here to 7 the
+ *      range is in flight.
+ *   4. Only then look at the source: its extents, or its data.  Whatever a
+ *      track request changes from now on it also marks again, later.
+ *   5. Write or zero the target; its acknowledgement enters U.
+ *   6. Failed: the run is dirty again before it is unlocked.
+ *   7. The claim ends; unlock.
+ *
+ * Whether a candidate is data or a hole decides how much is taken at once: a
+ * piece of data is bounded by the buffer, a hole by the largest request.  For
+ * that a *hint* is kept, the kind of the extent where copying is at the
+ * moment, asked without any lock.  A hint may be out of date.  That is
+ * harmless: "data" only means that the range is read, and after "hole" the
+ * source is asked again in step 4.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "copier.h"
+#include "hint.h"
+#include "pace.h"
+#include "retry.h"
+
+/* Pieces of data.  256 KiB was nbdcopy's best of 32 KiB ... 32 MiB (libnbd
+ * commit e9665aa); larger ones fall out of the processor's caches.
+ */
+#define COPY_UNIT (UINT64_C (256) << 10)
+
+/* Threads.  A thread waits for one leg at a time, so some are needed to keep
+ * both busy; more than 16 pieces in flight did not help nbdcopy either.
+ */
+#define COPY_THREADS 8u
+#define COPY_THREADS_MAX 64u
+
+/* How long to sleep when nothing says otherwise; only a bound, waking is by
+ * events.
+ */
+#define LONG_NS UINT64_C (3600000000000)
+
+struct copier {
+  struct copiers *all;
+  struct thread thread;
+  void *buf;
+  struct hint *hint;            /* spare, for asking without the lock */
+};
+
+struct copiers {
+  /* Constant. */
+  struct pair *p;
+  struct source *source;
+  void (*idle) (void *opaque);
+  void *opaque;
+  uint64_t unit;                /* bytes of a buffer */
+  unsigned threads;
+  struct copier *copier;        /* [threads] */
+
+  _Atomic unsigned sleepers;    /* threads that found nothing dirty */
+
+  struct mutex lock;
+  struct cond wake;             /* any of the below has changed; D has grown */
+
+  /* Protected by lock. */
+  bool run, quit;
+  unsigned busy;
+  struct pace pace;
+  struct retry retry;
+  uint64_t cursor;
+  struct hint *hint;            /* the newest; each copier has a spare one */
+};
+
+/*-- choosing -----------------------------------------------------------*/
+
+/* Whatever the lock protects may have changed after these two. */
+static void
+sleep_locked (struct copiers *c, uint64_t ns)
+{
+  uint64_t deadline = c->p->clock->now_ns (c->p->clock) + ns;
+
+  c->p->clock->wait_until (c->p->clock, &c->wake, &c->lock, deadline);
+}
+
+/* The next dirty run from the cursor on, wrapping once. */
+static bool
+next_dirty_locked (struct copiers *c, struct range *r)
+{
+  if (dirty_next (c->p->dirty, c->cursor, LEG_MAX_REQUEST, r))
+    return true;
+  return dirty_next (c->p->dirty, 0, LEG_MAX_REQUEST, r);
+}
+
+/* A dirty run that is not in back-off.  Returns 0, or how long to wait. */
+static uint64_t
+candidate_locked (struct copiers *c, struct range *r)
+{
+  uint64_t now = c->p->clock->now_ns (c->p->clock);
+  uint64_t due, soonest = LONG_NS, first = UINT64_MAX;
+  unsigned tries;
+
+  /* Each refusal moves the cursor past one entry of the table, until the disk
+   * has been gone round once.  The bound is for a table that grows meanwhile.
+   */
+  for (tries = 0; tries < 2 * RETRY_MAX + 2; ++tries) {
+    if (!next_dirty_locked (c, r))
+      return LONG_NS;
+    if (r->start == first)
+      return soonest;
+    if (first == UINT64_MAX)
+      first = r->start;
+    if (retry_allows (&c->retry, r, now, &due))
+      return 0;
+    if (due - now < soonest)
+      soonest = due - now;
+    c->cursor = r->end;
+  }
+  return soonest;
+}
+
+/* Cut the candidate to what one piece may be.  Returns false if nothing is
+ * known of the source there.
+ */
+static bool
+cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
+{
+  uint64_t gran = c->p->granularity, end;
+  struct range extent;
+
+  if (!hint_look (c->hint, r->start, &extent, kind))
+    return false;
+  end = extent.end >= c->p->size ? c->p->size
+    : round_down_p2 (extent.end, gran);
+  if (*kind == EXTENT_DATA || end <= r->start) {
+    *kind = EXTENT_DATA;
+    end = r->start + (c->unit > gran ? c->unit : gran);
+  }
+  if (r->end > end)
+    r->end = end;
+  return true;
+}
+
+/* Ask the source what is at r.start, then cut.  Gives up the lock. */
+static bool
+ask_and_cut_locked (struct copiers *c, struct copier *cp, struct range *r,
+                    enum extent_kind *kind)
+{
+  struct hint *old;
+
+  mutex_unlock (&c->lock);
+  hint_ask (cp->hint, c->source, r->start, c->p->size);
+  mutex_lock (&c->lock);
+  old = c->hint;
+  c->hint = cp->hint;
+  cp->hint = old;
+  return cut_locked (c, r, kind);
+}
+
+/* This thread goes for r. */
+static void
+take_locked (struct copiers *c, struct range r, enum extent_kind kind)
+{
+  uint64_t dirty, claimed;
+
+  c->cursor = r.end;
+  if (kind == EXTENT_DATA)
+    pace_take (&c->pace, range_len (r), c->p->clock->now_ns (c->p->clock));
+  c->busy++;
+
+  /* One mark wakes one copier; if there is work for two, it wakes the next. */
+  dirty_bytes (c->p->dirty, &dirty, &claimed);
+  if (dirty > range_len (r) && atomic_load (&c->sleepers) > 0)
+    cond_signal (&c->wake);
+}
+
+/* Block until there is a piece to copy.  Returns false to quit. */
+static bool
+get_work (struct copier *cp, struct range *r, enum extent_kind *kind)
+{
+  struct copiers *c = cp->all;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+  uint64_t wait;
+
+  while (!c->quit) {
+    if (!c->run) {
+      cond_wait (&c->wake, &c->lock);
+      continue;
+    }
+    wait = pace_delay_ns (&c->pace, c->p->clock->now_ns (c->p->clock));
+    if (wait > 0) {
+      sleep_locked (c, wait);
+      continue;
+    }
+
+    /* Count as sleeping before looking, so that who marks after the look
+     * sees the sleeper.
+     */
+    atomic_fetch_add (&c->sleepers, 1);
+    wait = candidate_locked (c, r);
+    if (wait > 0)
+      sleep_locked (c, wait);
+    atomic_fetch_sub (&c->sleepers, 1);
+    if (wait > 0)
+      continue;
+
+    if (!cut_locked (c, r, kind) && !ask_and_cut_locked (c, cp, r, kind))
+      continue;
+    take_locked (c, *r, *kind);
+    return true;
+  }
+  return false;
+}
+
+/*-- copying ------------------------------------------------------------*/
+
+/* What went wrong, for the report. */
+struct copy_error {
+  enum pair_side side;
+  const char *op;
+  int err;                      /* 0 or -errno */
+};
+
+static void
+target_step (struct copier *cp, struct target_req *req, const char *op,
+             struct copy_error *error)
+{
+  struct target *t = cp->all->p->target;
+
+  req->lane = LANE_COPY;
+  t->ops->submit (t, req);
+  *error = (struct copy_error) { SIDE_TARGET, op, t->ops->wait (t, req) };
+}
+
+static void
+copy_data (struct copier *cp, struct range r, struct copy_error *error)
+{
+  struct copiers *c = cp->all;
+  struct target_req req;
+  uint64_t n;
+
+  for (; !range_empty (r); r.start += n) {
+    n = range_len (r) < c->unit ? range_len (r) : c->unit;
+    *error = (struct copy_error) {
+      SIDE_SOURCE, "read",
+      c->source->ops->pread (c->source, cp->buf, (uint32_t) n, r.start) };
+    if (error->err < 0)
+      return;
+    req = (struct target_req) {
+      .op = TARGET_WRITE, .buf = cp->buf,
+      .count = (uint32_t) n, .offset = r.start,
+    };
+    target_step (cp, &req, "write", error);
+    if (error->err < 0)
+      return;
+    atomic_fetch_add (&c->p->counters.copied_bytes, n);
+  }
+}
+
+static void
+copy_zero (struct copier *cp, struct range r, struct copy_error *error)
+{
+  struct target_req req;
+  uint64_t n;
+
+  for (; !range_empty (r); r.start += n) {
+    n = range_len (r) < LEG_MAX_REQUEST ? range_len (r) : LEG_MAX_REQUEST;
+    req = (struct target_req) {
+      .op = TARGET_ZERO, .flags = LEG_MAY_TRIM,
+      .count = (uint32_t) n, .offset = r.start,
+    };
+    target_step (cp, &req, "zero", error);
+    if (error->err < 0)
+      return;
+    atomic_fetch_add (&cp->all->p->counters.zeroed_bytes, n);
+  }
+}
+
+struct extents_copy {
+  struct copier *cp;
+  struct copy_error error;
+  uint64_t done;                /* copied up to here */
+};
+
+static int
+copy_extent (void *opaque, struct range r, enum extent_kind kind)
+{
+  struct extents_copy *x = opaque;
+
+  if (r.start != x->done)
+    return 1;                   /* a gap: the rest is read */
+  if (kind == EXTENT_ZERO)
+    copy_zero (x->cp, r, &x->error);
+  else
+    copy_data (x->cp, r, &x->error);
+  x->done = r.end;
+  return x->error.err;
+}
+
+/* Copy what the source's extents say as of now; what they do not cover, or
+ * if they fail, is read.
+ */
+static void
+copy_by_extents (struct copier *cp, struct range r, struct copy_error *error)
+{
+  struct source *source = cp->all->source;
+  struct extents_copy x = { .cp = cp, .done = r.start };
+
+  source->ops->extents (source, r, copy_extent, &x);
+  *error = x.error;
+  if (error->err == 0 && x.done < r.end)
+    copy_data (cp, (struct range) { x.done, r.end }, error);
+}
+
+static void
+copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
+{
+  struct copiers *c = cp->all;
+  struct pair *p = c->p;
+  uint64_t stamp = flusher_stamp (p->flusher);
+  struct copy_error error = { 0 };
+  struct rangelock lk;
+  struct range run;
+  bool some;
+
+  rangelock_lock_prefix (p->locks, &lk, candidate, p->granularity);
+  some = dirty_claim_run (p->dirty, lk.range, &run);
+  if (some) {
+    if (kind == EXTENT_ZERO)
+      copy_by_extents (cp, run, &error);
+    else
+      copy_data (cp, run, &error);
+    if (error.err == 0)
+      error = (struct copy_error) {
+        SIDE_TARGET, "write", flusher_acked (p->flusher, run, false, stamp) };
+
+    if (error.err < 0) {
+      /* Before it can be chosen again it must be in back-off. */
+      mutex_lock (&c->lock);
+      retry_failed (&c->retry, run, p->clock->now_ns (p->clock));
+      mutex_unlock (&c->lock);
+      pair_mark (p, run);
+    }
+    pair_end_claim (p, range_len (run), error.err == 0);
+  }
+  rangelock_unlock (p->locks, &lk);
+
+  if (error.err < 0)
+    p->failed (p->opaque, error.side, false, error.op, run, error.err);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+  if (some && error.err == 0 && c->retry.count > 0)
+    retry_succeeded (&c->retry, run);
+  c->busy--;
+}
+
+static void
+copier_main (void *vp)
+{
+  struct copier *cp = vp;
+  struct copiers *c = cp->all;
+  enum extent_kind kind;
+  struct range r;
+
+  while (get_work (cp, &r, &kind)) {
+    copy_piece (cp, r, kind);
+    if (reasons_none (&c->p->reasons, false))
+      c->idle (c->opaque);
+  }
+}
+
+/*-- life ---------------------------------------------------------------*/
+
+static int
+start_threads (struct copiers *c, unsigned threads)
+{
+  char name[16];
+  int r;
+
+  c->copier = calloc (threads, sizeof *c->copier);
+  c->hint = calloc (1, sizeof *c->hint);
+  if (!c->copier || !c->hint)
+    return -ENOMEM;
+  while (c->threads < threads) {
+    struct copier *cp = &c->copier[c->threads];
+
+    cp->all = c;
+    cp->buf = malloc (c->unit);
+    cp->hint = calloc (1, sizeof *cp->hint);
+    if (!cp->buf || !cp->hint)
+      r = -ENOMEM;
+    else {
+      snprintf (name, sizeof name, "mirror-copy%u", c->threads % 100);
+      r = thread_start (&cp->thread, name, copier_main, cp);
+    }
+    if (r < 0) {
+      free (cp->buf);
+      free (cp->hint);
+      return r;
+    }
+    c->threads++;
+  }
+  return 0;
+}
+
+struct copiers *
+copiers_new (struct pair *p, struct source *source,
+             const struct copier_params *params,
+             void (*idle) (void *opaque), void *opaque, int *err)
+{
+  struct copiers *c = calloc (1, sizeof *c);
+  uint64_t now = p->clock->now_ns (p->clock), threads;
+
+  if (!c) {
+    *err = -ENOMEM;
+    return NULL;
+  }
+  c->p = p;
+  c->source = source;
+  c->idle = idle;
+  c->opaque = opaque;
+  c->unit = params->buf_size < COPY_UNIT ? params->buf_size : COPY_UNIT;
+  mutex_init (&c->lock);
+  cond_init (&c->wake);
+  pace_init (&c->pace, params->speed, now);
+  retry_init (&c->retry, now);
+
+  threads = params->threads ? params->threads : COPY_THREADS;
+  assert (threads <= COPY_THREADS_MAX);
+  if (threads > params->buf_size / c->unit)
+    threads = params->buf_size / c->unit;
+  *err = start_threads (c, (unsigned) threads);
+  if (*err < 0) {
+    copiers_free (c);
+    return NULL;
+  }
+  return c;
+}
+
+void
+copiers_free (struct copiers *c)
+{
+  unsigned i;
+
+  if (!c)
+    return;
+  mutex_lock (&c->lock);
+  c->quit = true;
+  cond_broadcast (&c->wake);
+  mutex_unlock (&c->lock);
+  for (i = 0; i < c->threads; ++i) {
+    thread_join (&c->copier[i].thread);
+    free (c->copier[i].buf);
+    free (c->copier[i].hint);
+  }
+  free (c->copier);
+  free (c->hint);
+  cond_destroy (&c->wake);
+  mutex_destroy (&c->lock);
+  free (c);
+}
+
+void
+copiers_run (struct copiers *c, bool run)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  c->run = run;
+  cond_broadcast (&c->wake);
+}
+
+void
+copiers_set_speed (struct copiers *c, uint64_t bytes_per_s)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  pace_set_rate (&c->pace, bytes_per_s, c->p->clock->now_ns (c->p->clock));
+  cond_broadcast (&c->wake);
+}
+
+void
+copiers_wake (struct copiers *c)
+{
+  sync_point ();
+  if (atomic_load (&c->sleepers) == 0)
+    return;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+  cond_signal (&c->wake);
+}
+
+bool
+copiers_busy (struct copiers *c)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  return c->busy > 0;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See gate.h.
+ *
+ * `epoch` names the current regime; its slot is epoch modulo SLOTS.  A
+ * request loads the epoch, adds itself to that slot's counter and loads the
+ * epoch again.  All of it is sequentially consistent, so either the request
+ * sees the new epoch and retreats, or the publisher's later look at the
+ * counter sees the request.
+ *
+ * A request that loaded an old epoch may add itself to a slot that has been
+ * reused for another regime since; it then sees another epoch and retreats
+ * without having read anything else of the slot.
+ *
+ * The last one to leave a slot takes the mutex only if somebody waits.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "gate.h"
+
+/* More than the number of regimes that can have requests in flight at once
+ * unless a leg hangs: a new one is published at most some times a second.
+ */
+#define SLOTS 64
+
+struct slot {
+  struct regime regime;         /* written under lock while the slot is idle */
+  _Atomic uint64_t inflight;
+} __attribute__ ((__aligned__ (64)));
+
+struct gate {
+  struct slot slots[SLOTS];
+  _Atomic uint64_t epoch;
+  _Atomic unsigned waiters;
+
+  struct mutex lock;            /* publishing and waiting */
+  struct cond idle;             /* a slot's counter fell to 0 */
+};
+
+struct gate *
+gate_new (void)
+{
+  struct gate *g = aligned_alloc (64, sizeof *g);
+  size_t i;
+
+  if (!g)
+    return NULL;
+  for (i = 0; i < SLOTS; ++i) {
+    g->slots[i].regime = (struct regime) { .kind = REGIME_NONE };
+    atomic_init (&g->slots[i].inflight, 0);
+  }
+  atomic_init (&g->epoch, 0);
+  atomic_init (&g->waiters, 0);
+  mutex_init (&g->lock);
+  cond_init (&g->idle);
+  return g;
+}
+
+void
+gate_free (struct gate *g)
+{
+  size_t i;
+
+  if (!g)
+    return;
+  for (i = 0; i < SLOTS; ++i)
+    assert (atomic_load (&g->slots[i].inflight) == 0);
+  cond_destroy (&g->idle);
+  mutex_destroy (&g->lock);
+  free (g);
+}
+
+static void
+leave_slot (struct gate *g, struct slot *s)
+{
+  uint64_t old = atomic_fetch_sub (&s->inflight, 1);
+
+  assert (old > 0);
+  sync_point ();
+  if (old == 1 && atomic_load (&g->waiters) > 0) {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+    cond_broadcast (&g->idle);
+  }
+}
+
+const struct regime *
+gate_enter (struct gate *g)
+{
+  for (;;) {
+    uint64_t epoch = atomic_load (&g->epoch);
+    struct slot *s = &g->slots[epoch % SLOTS];
+
+    sync_point ();
+    atomic_fetch_add (&s->inflight, 1);
+    sync_point ();
+    if (atomic_load (&g->epoch) == epoch)
+      return &s->regime;
+    leave_slot (g, s);
+  }
+}
+
+void
+gate_leave (struct gate *g, const struct regime *r)
+{
+  struct slot *s = (struct slot *)
+    ((const char *) r - offsetof (struct slot, regime));
+
+  leave_slot (g, s);
+}
+
+void
+gate_publish (struct gate *g, enum regime_kind kind, struct job *job)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+  uint64_t now = atomic_load (&g->epoch), epoch;
+  struct slot *s;
+
+  atomic_fetch_add (&g->waiters, 1);
+  for (epoch = now + 1;; ++epoch) {
+    if (epoch % SLOTS == now % SLOTS) {         /* once around */
+      cond_wait (&g->idle, &g->lock);
+      continue;
+    }
+    s = &g->slots[epoch % SLOTS];
+    if (atomic_load (&s->inflight) == 0)
+      break;
+  }
+  atomic_fetch_sub (&g->waiters, 1);
+
+  s->regime = (struct regime) { .kind = kind, .job = job };
+  sync_point ();
+  atomic_store (&g->epoch, epoch);
+}
+
+/* Wait until all slots whose regime is (of_job) or is not (!of_job) of that
+ * job have been seen idle.  The current regime is not among them, so nobody
+ * new can stay in one that has been seen idle.
+ */
+static void
+wait_slots (struct gate *g, const struct job *job, bool of_job)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+  size_t i;
+
+  atomic_fetch_add (&g->waiters, 1);
+  for (i = 0; i < SLOTS; ++i) {
+    struct slot *s = &g->slots[i];
+
+    while ((s->regime.job == job) == of_job &&
+           atomic_load (&s->inflight) != 0)
+      cond_wait (&g->idle, &g->lock);
+  }
+  atomic_fetch_sub (&g->waiters, 1);
+}
+
+void
+gate_wait_others (struct gate *g, const struct job *job)
+{
+  wait_slots (g, job, false);
+}
+
+void
+gate_wait_job (struct gate *g, const struct job *job)
+{
+  wait_slots (g, job, true);
+}

@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The life of one job; see job.h.
+ *
+ * Start (rule I6): mirror_start publishes the regime, so that requests track
+ * or tee.  Then, in the job's thread: wait until every request that did not
+ * sample this job has ended; only then scan.  QEMU did it the other way round
+ * for three years and lost the writes that were in flight (167ef239fb).
+ *
+ * Afterwards the thread is idle but for these: the session is lost (teeing
+ * stops, U becomes dirty); a tee has failed (track for a while, then tee
+ * again); N is 0 but nothing proves it yet (flush the target: *ready* and
+ * *synced*, rule I8); the job is cancelled.
+ *
+ * While the target is lost the job stays what it was: requests are tracked.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "errtext.h"
+#include "job.h"
+#include "scan.h"
+
+/* How often to look whether N has become 0, in case that nobody told.  The
+ * copiers tell when they have cleared the last bit; what is left are short
+ * excursions such as a refused fast zero.
+ */
+#define TICK_NS UINT64_C (100000000)
+#define SLOW_TICK_NS UINT64_C (1000000000)
+
+/* Back-off of teeing after a failed tee, and of flushes that fail. */
+#define BACKOFF_MIN_NS UINT64_C (500000000)
+#define BACKOFF_MAX_NS UINT64_C (30000000000)
+
+/* A tee that fails this long after the last failure begins anew. */
+#define BACKOFF_FORGET_NS UINT64_C (60000000000)
+
+/* At most one error event a second for each side and errno. */
+#define ERROR_EVENT_NS UINT64_C (1000000000)
+
+/* How long a cancelled job lets the target answer what is in flight.  To hang
+ * up at once would be right, too, but unkind: nbdkit 1.32 aborts when a client
+ * does that with several requests in flight.
+ */
+#define GRACE_NS UINT64_C (500000000)
+
+static uint64_t
+now_ns (const struct job *job)
+{
+  return job->pair.clock->now_ns (job->pair.clock);
+}
+
+static uint64_t
+double_delay (uint64_t delay_ns)
+{
+  if (delay_ns == 0)
+    return BACKOFF_MIN_NS;
+  return delay_ns * 2 < BACKOFF_MAX_NS ? delay_ns * 2 : BACKOFF_MAX_NS;
+}
+
+/*-- what the pair tells ------------------------------------------------*/
+
+static void
+on_work (void *opaque)
+{
+  struct job *job = opaque;
+
+  copiers_wake (job->copiers);
+}
+
+static void
+on_idle (void *opaque)
+{
+  struct job *job = opaque;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+  cond_signal (&job->wake);
+}
+
+/* Note the error; returns true if an event is due. */
+static bool
+note_error_locked (struct job *job, enum pair_side side, const char *op,
+                   struct range r, int err, uint64_t now)
+{
+  job->last_error = (struct mirror_error) {
+    .set = true, .target = side == SIDE_TARGET, .op = op, .range = r,
+    .err = -err, .when = (int64_t) time (NULL),
+  };
+  if (job->reported[side].err == err &&
+      now - job->reported[side].when_ns < ERROR_EVENT_NS)
+    return false;
+  job->reported[side].err = err;
+  job->reported[side].when_ns = now;
+  return true;
+}
+
+/* The session has ended: the target says so, or a request got no reply.  From
+ * here no acknowledgement counts and the mirror is not synced; the rest is the
+ * job thread's.
+ */
+void
+job_lost (void *opaque, int err)
+{
+  struct job *job = opaque;
+
+  if (atomic_exchange (&job->session_over, true))
+    return;
+  reasons_raise (&job->pair.reasons, 1);        /* no session */
+  flusher_session_lost (job->pair.flusher);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+  job->lost = true;
+  job->lost_err = err;
+  cond_signal (&job->wake);
+}
+
+static void
+on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
+           struct range r, int err)
+{
+  struct job *job = opaque;
+  struct mirror_event ev = {
+    .kind = EVENT_JOB_ERROR, .write = side == SIDE_TARGET, .err = -err,
+    .range = r,
+  };
+  uint64_t now = now_ns (job);
+  bool tell;
+
+  atomic_fetch_add (side == SIDE_TARGET ? &job->pair.counters.target_errors
+                    : &job->pair.counters.source_errors, 1);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    /* Requests that a cancel cut off are no news. */
+    if (job->cancel)
+      return;
+    tell = note_error_locked (job, side, op, r, err, now);
+
+    if (side == SIDE_TARGET && tee && job->tee_due_ns == 0) {
+      if (now - job->tee_failed_ns > BACKOFF_FORGET_NS)
+        job->tee_delay_ns = 0;
+      job->tee_delay_ns = double_delay (job->tee_delay_ns);
+      job->tee_failed_ns = now;
+      job->tee_due_ns = now + job->tee_delay_ns;
+      cond_signal (&job->wake);
+    }
+  }
+  if (side == SIDE_TARGET && err == -ENOTCONN)
+    job_lost (job, err);
+  if (tell)
+    job_event (job, &ev);
+}
+
+/*-- small things -------------------------------------------------------*/
+
+void
+job_event (struct job *job, struct mirror_event *ev)
+{
+  const struct mirror_config *config = &job->m->config;
+
+  ev->id = job->id;
+  if (config->event)
+    config->event (config->event_opaque, ev);
+}
+
+void
+job_set_status (struct job *job, enum job_status status)
+{
+  struct mirror_event ev = { .kind = EVENT_JOB_STATUS_CHANGE,
+                             .status = status };
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    assert (job_may_move (job->status, status));
+    job->status = status;
+  }
+  job_event (job, &ev);
+}
+
+/* offset is read first: progress made meanwhile is then missing in both.  What
+ * has not been scanned counts as dirty, or a job that has just begun would
+ * look like one that is done.
+ */
+void
+job_progress (struct job *job, uint64_t *len, uint64_t *offset,
+              uint64_t *dirty, uint64_t *claimed)
+{
+  *offset = atomic_load (&job->pair.counters.progress_bytes);
+  *len = *offset + atomic_load (&job->pair.counters.unscanned_bytes);
+  dirty_bytes (job->pair.dirty, dirty, claimed);
+  *len += *dirty + *claimed;
+}
+
+static void
+progress_event (struct job *job, enum mirror_event_kind kind)
+{
+  struct mirror_event ev = { .kind = kind };
+  uint64_t dirty, claimed;
+
+  job_progress (job, &ev.len, &ev.offset, &dirty, &claimed);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+    ev.speed = job->speed;
+  }
+  job_event (job, &ev);
+}
+
+/*-- regimes ------------------------------------------------------------*/
+
+/* N says "not write-blocking" whenever requests do not tee: before the first
+ * one tracks, until after the last was told to.
+ */
+void
+job_publish_locked (struct job *job)
+{
+  struct gate *gate = job->m->gate;
+  bool tee;
+
+  if (job->ended)
+    return;
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    tee = job->copy_mode == COPY_WRITE_BLOCKING && job->online &&
+      !job->lost && job->tee_due_ns == 0;
+  }
+  if (job->published && tee == job->teeing)
+    return;
+  job->published = true;
+  if (tee) {
+    gate_publish (gate, REGIME_TEE, job);
+    reasons_set_mode (&job->pair.reasons, true);
+  }
+  else {
+    reasons_set_mode (&job->pair.reasons, false);
+    gate_publish (gate, REGIME_TRACK, job);
+  }
+  job->teeing = tee;
+}
+
+void
+job_unpublish_locked (struct job *job)
+{
+  if (job->ended)
+    return;
+  reasons_set_mode (&job->pair.reasons, false);
+  gate_publish (job->m->gate, REGIME_NONE, NULL);
+  job->teeing = false;
+  job->ended = true;
+}
+
+static void
+grace_main (void *vp)
+{
+  struct job *job = vp;
+  struct target *target = job->pair.target;
+  uint64_t deadline = now_ns (job) + GRACE_NS;
+
+  mutex_lock (&job->m->lock);
+  while (!job->drained &&
+         job->pair.clock->wait_until (job->pair.clock, &job->drained_cond,
+                                      &job->m->lock, deadline) == 0)
+    ;
+  mutex_unlock (&job->m->lock);
+  target->ops->shutdown (target);
+}
+
+void
+job_shutdown_locked (struct job *job)
+{
+  assert (job->ended && !job->have_grace);
+  if (thread_start (&job->grace, "mirror-grace", grace_main, job) == 0)
+    job->have_grace = true;
+  else
+    job->pair.target->ops->shutdown (job->pair.target);
+}
+
+static void
+publish (struct job *job)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->regime_lock);
+
+  job_publish_locked (job);
+}
+
+/*-- the thread ---------------------------------------------------------*/
+
+static void
+handle_loss (struct job *job)
+{
+  struct pair *p = &job->pair;
+  struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
+                             .target_state = "offline" };
+  int err;
+
+  copiers_run (job->copiers, false);
+  publish (job);                /* `lost` is set: track */
+  p->target->ops->shutdown (p->target);
+  flusher_session_end (p->flusher);
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    job->online = false;
+    job->lost = false;
+    err = job->lost_err;
+  }
+  ev.error = error_text (-err);
+  job_event (job, &ev);
+}
+
+static void
+become_ready (struct job *job)
+{
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+    job->ready = true;
+  }
+  job_set_status (job, JOB_READY);
+  progress_event (job, EVENT_JOB_READY);
+}
+
+static void
+tell_synced (struct job *job, bool synced)
+{
+  struct mirror_event ev = { .kind = EVENT_SYNCED, .synced = synced };
+
+  if (synced == job->synced_told)
+    return;
+  job->synced_told = synced;
+  job_event (job, &ev);
+}
+
+/* Nothing is left to copy?  Then prove it by a flush.  Returns true if the
+ * job is as settled as its mode can be.
+ */
+static bool
+settle (struct job *job, bool write_blocking, bool ready)
+{
+  struct pair *p = &job->pair;
+  bool proved;
+
+  tell_synced (job, flusher_synced (p->flusher));
+
+  if (!reasons_none (&p->reasons, write_blocking))
+    return false;
+  if (!write_blocking && ready)
+    return true;
+
+  proved = !p->target->can_flush ||
+    (write_blocking ? flusher_synced (p->flusher)
+     : flusher_settled (p->flusher));
+  if (!proved) {
+    if (now_ns (job) < job->settle_due_ns)
+      return false;
+    if (pair_flush (p) < 0) {
+      job->settle_delay_ns = double_delay (job->settle_delay_ns);
+      job->settle_due_ns = now_ns (job) + job->settle_delay_ns;
+      return false;
+    }
+    job->settle_delay_ns = 0;
+    proved = write_blocking ? flusher_synced (p->flusher)
+      : flusher_settled (p->flusher);
+  }
+  if (proved && !ready)
+    become_ready (job);
+  tell_synced (job, flusher_synced (p->flusher));
+  return proved;
+}
+
+/* One round; returns false when the job is to end. */
+static bool
+job_round (struct job *job)
+{
+  struct mirror *m = job->m;
+  bool lost, retee, write_blocking, ready, settled;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    if (job->cancel)
+      return false;
+    lost = job->lost;
+    retee = job->tee_due_ns != 0 && now_ns (job) >= job->tee_due_ns;
+    if (retee)
+      job->tee_due_ns = 0;
+    write_blocking = job->copy_mode == COPY_WRITE_BLOCKING;
+    ready = job->ready;
+    retee |= job->tee_due_ns != 0;      /* or: stop teeing */
+  }
+  if (lost)
+    handle_loss (job);
+  else if (retee)
+    publish (job);
+  settled = settle (job, write_blocking, ready);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  if (!job->cancel && !job->lost)
+    job->pair.clock->wait_until (job->pair.clock, &job->wake, &m->lock,
+                                 now_ns (job) +
+                                 (settled ? SLOW_TICK_NS : TICK_NS));
+  return true;
+}
+
+static void
+job_start (struct job *job)
+{
+  struct mirror *m = job->m;
+
+  mutex_lock (&m->lock);
+  while (!job->go)
+    cond_wait (&job->wake, &m->lock);
+  mutex_unlock (&m->lock);
+
+  gate_wait_others (m->gate, job);
+  copiers_run (job->copiers, true);
+  if (scan_full (&job->pair, job->source, &job->stop) == 0) {
+    mutex_lock (&m->lock);
+    job->scanned = true;
+    mutex_unlock (&m->lock);
+    reasons_lower (&job->pair.reasons, 1);      /* the unfinished scan */
+  }
+}
+
+/* Keep what there is to say of a job that has ended. */
+static void
+remember_locked (struct job *job)
+{
+  struct mirror_status *last = &job->m->last;
+  uint64_t dirty, claimed;
+
+  memset (last, 0, sizeof *last);
+  last->last_job.set = true;
+  memcpy (last->last_job.id, job->id, sizeof job->id);
+  last->last_job.cancelled = true;
+  job_progress (job, &last->last_job.len, &last->last_job.offset,
+                &dirty, &claimed);
+  last->last_job.when = (int64_t) time (NULL);
+}
+
+void
+job_main (void *vp)
+{
+  struct job *job = vp;
+  struct mirror *m = job->m;
+  struct target *target = job->pair.target;
+  struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
+                             .target_state = "none" };
+
+  job_start (job);
+  while (job_round (job))
+    ;
+
+  job_set_status (job, JOB_ABORTING);
+
+  /* mirror_cancel may still be busy with the job: wait until it is not.  All
+   * that is in flight ends, at the latest when the target is shut down.
+   */
+  mutex_lock (&m->regime_lock);
+  assert (job->ended);
+  mutex_unlock (&m->regime_lock);
+  copiers_run (job->copiers, false);
+  gate_wait_job (m->gate, job);
+  copiers_free (job->copiers);
+  job->copiers = NULL;
+
+  mutex_lock (&m->lock);
+  job->drained = true;
+  cond_signal (&job->drained_cond);
+  mutex_unlock (&m->lock);
+  if (job->have_grace)
+    thread_join (&job->grace);
+  mutex_lock (&m->lock);
+  job->pair.target = NULL;      /* status looks at it */
+  mutex_unlock (&m->lock);
+  target->ops->free (target);
+
+  job_event (job, &ev);
+  progress_event (job, EVENT_JOB_CANCELLED);
+  job_set_status (job, JOB_CONCLUDED);
+  job_set_status (job, JOB_NULL);
+
+  mutex_lock (&m->lock);
+  remember_locked (job);
+  m->job = NULL;
+  cond_broadcast (&m->idle);
+  mutex_unlock (&m->lock);
+  job_free (job);
+}
+
+/*-- making -------------------------------------------------------------*/
+
+static int
+fill_pair (struct job *job, const struct job_params *params,
+           struct target *target)
+{
+  struct pair *p = &job->pair;
+
+  p->size = job->m->config.size;
+  p->granularity = params->granularity;
+  p->clock = job->m->config.clock;
+  p->target = target;
+  p->work = on_work;
+  p->failed = on_failed;
+  p->opaque = job;
+  atomic_init (&p->counters.unscanned_bytes, p->size);
+
+  reasons_init (&p->reasons);
+  reasons_set_mode (&p->reasons, false);        /* nothing is teed yet */
+  reasons_raise (&p->reasons, 1);               /* the unfinished scan */
+
+  p->dirty = dirty_new (p->size, p->granularity, &p->reasons);
+  p->locks = rangelocks_new ();
+  if (!p->dirty || !p->locks)
+    return -ENOMEM;
+  p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
+                            &p->reasons);
+  return p->flusher ? 0 : -ENOMEM;
+}
+
+struct job *
+job_new (struct mirror *m, const struct job_params *params,
+         struct source *source, struct target *target, int *err)
+{
+  struct copier_params cp = {
+    .speed = params->speed,
+    .buf_size = params->buf_size,
+    .threads = params->copiers,
+  };
+  struct job *job = calloc (1, sizeof *job);
+
+  if (!job) {
+    *err = -ENOMEM;
+    return NULL;
+  }
+  job->m = m;
+  cond_init (&job->wake);
+  cond_init (&job->drained_cond);
+  assert (strlen (params->id) <= JOB_ID_MAX);
+  strcpy (job->id, params->id);
+  job->source = source;
+  job->buf_size = params->buf_size;
+  job->speed = params->speed;
+  job->copy_mode = params->copy_mode;
+  job->status = JOB_UNDEFINED;
+  job->online = true;
+
+  *err = fill_pair (job, params, target);
+  if (*err == 0)
+    job->copiers = copiers_new (&job->pair, source, &cp, on_idle, job, err);
+  if (*err < 0) {
+    job_free (job);
+    return NULL;
+  }
+  return job;
+}
+
+void
+job_free (struct job *job)
+{
+  if (!job)
+    return;
+  copiers_free (job->copiers);
+  flusher_free (job->pair.flusher);
+  rangelocks_free (job->pair.locks);
+  dirty_free (job->pair.dirty);
+  cond_destroy (&job->drained_cond);
+  cond_destroy (&job->wake);
+  free (job);
+}

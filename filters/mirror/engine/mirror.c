@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The engine's face; see mirror.h.
+ *
+ * The path of a client write:
+ *
+ *   mirror_pwrite      here: split, enter the gate, which says what to do
+ *   request_...        tee.c: plain, track or tee
+ *   rangelock, dirty   tee only: order, and clear before the first byte
+ *   target->submit     the one leg, asynchronous
+ *   source->pwrite     the other, in this thread
+ *   flusher_acked      U
+ *   pair_mark          a leg failed: dirty again
+ *
+ * and of what is dirty: copier.c, led by job.c.  The rules I1-I12 that all of
+ * it keeps are argued in docs/correctness.md.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "job.h"
+#include "tee.h"
+
+struct mirror *
+mirror_new (const struct mirror_config *config)
+{
+  struct mirror *m = calloc (1, sizeof *m);
+
+  if (!m)
+    return NULL;
+  m->config = *config;
+  m->gate = gate_new ();
+  if (!m->gate) {
+    free (m);
+    return NULL;
+  }
+  mutex_init (&m->regime_lock);
+  mutex_init (&m->lock);
+  cond_init (&m->idle);
+  return m;
+}
+
+void
+mirror_free (struct mirror *m)
+{
+  enum job_status status;
+
+  if (!m)
+    return;
+  mirror_cancel (m, NULL, &status);
+  mirror_wait_idle (m, UINT64_MAX);
+  if (m->have_thread)
+    thread_join (&m->thread);
+  cond_destroy (&m->idle);
+  mutex_destroy (&m->lock);
+  mutex_destroy (&m->regime_lock);
+  gate_free (m->gate);
+  free (m);
+}
+
+/*-- data ---------------------------------------------------------------*/
+
+static int
+do_request (struct mirror *m, struct source *source,
+            const struct request *req)
+{
+  const struct regime *regime = gate_enter (m->gate);
+  int r = -EINVAL;
+
+  switch (regime->kind) {
+  case REGIME_NONE:
+    r = request_plain (source, req);
+    break;
+  case REGIME_TRACK:
+    r = request_track (&regime->job->pair, source, req);
+    break;
+  case REGIME_TEE:
+    r = request_tee (&regime->job->pair, source, req);
+    break;
+  }
+  gate_leave (m->gate, regime);
+  return r;
+}
+
+/* In pieces of at most LEG_MAX_REQUEST, cut at multiples of it so that no
+ * granule is cut in two.
+ */
+static int
+do_pieces (struct mirror *m, struct source *source, struct request req)
+{
+  uint64_t end = req.offset + req.count, cut;
+  const char *buf = req.buf;
+  int r;
+
+  while (req.offset < end) {
+    cut = round_down_p2 (req.offset, LEG_MAX_REQUEST) + LEG_MAX_REQUEST;
+    req.count = (uint32_t) ((cut < end ? cut : end) - req.offset);
+    req.buf = buf;
+    r = do_request (m, source, &req);
+    if (r < 0)
+      return r;
+    /* A refused fast zero must have changed nothing: from the second piece
+     * on it is too late to refuse.
+     */
+    req.flags &= ~(unsigned) LEG_FAST_ZERO;
+    req.offset += req.count;
+    if (buf)
+      buf += req.count;
+  }
+  return 0;
+}
+
+int
+mirror_pwrite (struct mirror *m, struct source *source, const void *buf,
+               uint32_t count, uint64_t offset, unsigned flags)
+{
+  return do_pieces (m, source, (struct request) {
+      .op = REQUEST_WRITE, .flags = flags & LEG_FUA, .count = count,
+      .offset = offset, .buf = buf });
+}
+
+int
+mirror_zero (struct mirror *m, struct source *source, uint32_t count,
+             uint64_t offset, unsigned flags)
+{
+  return do_pieces (m, source, (struct request) {
+      .op = REQUEST_ZERO, .flags = flags, .count = count,
+      .offset = offset });
+}
+
+int
+mirror_trim (struct mirror *m, struct source *source, uint32_t count,
+             uint64_t offset, unsigned flags)
+{
+  return do_pieces (m, source, (struct request) {
+      .op = REQUEST_TRIM, .flags = flags & LEG_FUA, .count = count,
+      .offset = offset });
+}
+
+int
+mirror_flush (struct mirror *m, struct source *source)
+{
+  const struct regime *regime = gate_enter (m->gate);
+  int r = -EINVAL;
+
+  switch (regime->kind) {
+  case REGIME_NONE:
+    r = source->ops->flush (source);
+    break;
+  case REGIME_TRACK:
+    r = request_track_flush (&regime->job->pair, source);
+    break;
+  case REGIME_TEE:
+    r = request_tee_flush (&regime->job->pair, source);
+    break;
+  }
+  gate_leave (m->gate, regime);
+  return r;
+}
+
+/*-- the job ------------------------------------------------------------*/
+
+/* The thread of the job before has said that it is done; it is leaving. */
+static void
+join_old_thread (struct mirror *m)
+{
+  struct thread old;
+  bool have;
+
+  mutex_lock (&m->lock);
+  have = m->have_thread && !m->job;
+  old = m->thread;
+  if (have)
+    m->have_thread = false;
+  mutex_unlock (&m->lock);
+  if (have)
+    thread_join (&old);
+}
+
+/* Make the job the mirror's; from here on requests see it. */
+static int
+install (struct mirror *m, struct job *job)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
+  int r;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    if (m->job || m->have_thread)
+      return -EBUSY;
+    r = thread_start (&m->thread, "mirror-job", job_main, job);
+    if (r < 0)
+      return r;
+    m->have_thread = true;
+    m->job = job;
+
+    /* The job lives until it has freed the target.  A session that ended
+     * before this is noticed by the first request.
+     */
+    job->pair.target->lost_opaque = job;
+    job->pair.target->lost = job_lost;
+  }
+  job_publish_locked (job);
+  return 0;
+}
+
+int
+mirror_start (struct mirror *m, const struct job_params *params,
+              struct source *source, struct target *target)
+{
+  struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
+                             .target_state = "online" };
+  struct job *job;
+  int r;
+
+  assert (is_power_of_2 (params->granularity) &&
+          params->granularity >= MIRROR_MIN_GRANULARITY &&
+          params->granularity <= MIRROR_MAX_GRANULARITY &&
+          params->buf_size >= params->granularity &&
+          target->size >= m->config.size);
+
+  join_old_thread (m);
+  job = job_new (m, params, source, target, &r);
+  if (!job)
+    return r;
+  r = install (m, job);
+  if (r < 0) {
+    job_free (job);
+    return r;
+  }
+
+  job_set_status (job, JOB_CREATED);
+  job_set_status (job, JOB_RUNNING);
+  job_event (job, &ev);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  job->go = true;
+  cond_signal (&job->wake);
+  return 0;
+}
+
+static int
+check_verb_locked (struct mirror *m, const char *id, enum job_verb verb,
+                   enum job_status *status)
+{
+  if (!m->job || m->job->status == JOB_NULL ||
+      (id && strcmp (id, m->job->id) != 0))
+    return -ENOENT;
+  *status = m->job->status;
+  return job_accepts (*status, verb) ? 0 : -EPERM;
+}
+
+int
+mirror_check_verb (struct mirror *m, const char *id, enum job_verb verb,
+                   enum job_status *status)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return check_verb_locked (m, id, verb, status);
+}
+
+/* The regime ends and the shutting down of the target begins here rather than
+ * in the job's thread, which may be waiting for that very target.  While
+ * regime_lock is held the thread cannot free it.
+ */
+int
+mirror_cancel (struct mirror *m, const char *id, enum job_status *status)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
+  struct job *job;
+  int r;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    r = check_verb_locked (m, id, JOB_VERB_CANCEL, status);
+    if (r < 0)
+      return r;
+    job = m->job;
+    job->cancel = true;
+    atomic_store (&job->stop, true);
+    cond_signal (&job->wake);
+  }
+  if (!job->ended) {
+    job_unpublish_locked (job);
+    copiers_run (job->copiers, false);
+    job_shutdown_locked (job);
+  }
+  return 0;
+}
+
+int
+mirror_set_speed (struct mirror *m, const char *id, uint64_t bytes_per_s,
+                  enum job_status *status)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+
+  if (r == 0) {
+    m->job->speed = bytes_per_s;
+    copiers_set_speed (m->job->copiers, bytes_per_s);
+  }
+  return r;
+}
+
+int
+mirror_set_mode (struct mirror *m, const char *id, enum copy_mode mode,
+                 enum job_status *status)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
+  struct job *job;
+  int r;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    r = check_verb_locked (m, id, JOB_VERB_CHANGE, status);
+    if (r < 0)
+      return r;
+    job = m->job;
+    if (mode == COPY_BACKGROUND)        /* never "background" and synced */
+      reasons_set_mode (&job->pair.reasons, false);
+    job->copy_mode = mode;
+    cond_signal (&job->wake);
+  }
+  job_publish_locked (job);
+  return 0;
+}
+
+int
+mirror_wait_idle (struct mirror *m, uint64_t deadline_ns)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  int r;
+
+  while (m->job) {
+    if (deadline_ns == UINT64_MAX)
+      cond_wait (&m->idle, &m->lock);
+    else {
+      r = m->config.clock->wait_until (m->config.clock, &m->idle, &m->lock,
+                                       deadline_ns);
+      if (r < 0 && m->job)
+        return r;
+    }
+  }
+  return 0;
+}

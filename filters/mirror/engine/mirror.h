@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The engine's face: what the filter and the control socket call.
+ *
+ * All functions are thread-safe.  Errors are -errno; where a person will read
+ * the reason there is also a text.
+ *
+ * Data calls come from the threads that serve clients and block as long as
+ * the legs take.  A client sees the source's result, never the target's
+ * (rule I7).  They take any size up to 2^32-1 and split.
+ */
+
+#ifndef MIRROR_MIRROR_H
+#define MIRROR_MIRROR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "jobstate.h"
+#include "legs.h"
+#include "sync.h"
+
+struct mirror;
+
+enum copy_mode { COPY_BACKGROUND, COPY_WRITE_BLOCKING };
+
+#define MIRROR_MIN_GRANULARITY 512u
+#define MIRROR_MAX_GRANULARITY (64u << 20)
+#define MIRROR_MAX_BUF_SIZE (UINT64_C (1) << 30)
+#define MIRROR_MAX_CONNECTIONS 16u
+
+/* What an event carries; see nbdkit-mirror-qmp(7).  The strings live for the
+ * call only.
+ */
+enum mirror_event_kind {
+  EVENT_JOB_STATUS_CHANGE,      /* id, status */
+  EVENT_JOB_READY,              /* id, len, offset, speed */
+  EVENT_JOB_CANCELLED,          /* the same */
+  EVENT_JOB_COMPLETED,          /* the same, error or NULL */
+  EVENT_JOB_ERROR,              /* id, write, err, range */
+  EVENT_TARGET_STATE,           /* target_state, error (the reason) or NULL */
+  EVENT_SYNCED,                 /* synced */
+};
+
+struct mirror_event {
+  enum mirror_event_kind kind;
+  const char *id;
+  enum job_status status;
+  uint64_t len, offset, speed;
+  const char *error;
+  bool write;                   /* false: reading the source failed */
+  int err;                      /* errno, positive */
+  struct range range;
+  const char *target_state;
+  bool synced;
+};
+
+/* Called from engine threads without locks held; must not block for long and
+ * must not call the engine, except for mirror_get_status.
+ */
+typedef void mirror_event_fn (void *opaque, const struct mirror_event *ev);
+
+struct mirror_config {
+  uint64_t size;                /* of the source, bytes; constant */
+  struct clock *clock;
+  mirror_event_fn *event;       /* may be NULL */
+  void *event_opaque;
+};
+
+/* Starts no thread.  NULL when out of memory. */
+extern struct mirror *mirror_new (const struct mirror_config *config);
+
+/* Cancel the job if there is one, wait for its end, free.  No data call may
+ * be in progress.
+ */
+extern void mirror_free (struct mirror *m);
+
+/*-- data ---------------------------------------------------------------*/
+
+/* source is the caller's own handle on the source.  flags: LEG_FUA for all,
+ * LEG_MAY_TRIM and LEG_FAST_ZERO for zero.
+ */
+extern int mirror_pwrite (struct mirror *m, struct source *source,
+                          const void *buf, uint32_t count, uint64_t offset,
+                          unsigned flags);
+extern int mirror_zero (struct mirror *m, struct source *source,
+                        uint32_t count, uint64_t offset, unsigned flags);
+extern int mirror_trim (struct mirror *m, struct source *source,
+                        uint32_t count, uint64_t offset, unsigned flags);
+extern int mirror_flush (struct mirror *m, struct source *source);
+/* Reads need no engine: they go to the source. */
+
+/*-- the job ------------------------------------------------------------*/
+
+struct job_params {
+  const char *id;               /* job-id, default "mirror" */
+  enum copy_mode copy_mode;
+  uint64_t granularity;         /* bytes, power of two */
+  uint64_t speed;               /* bytes per second, 0 = no limit */
+  uint64_t buf_size;            /* bytes in flight, at least a granule */
+  unsigned copiers;             /* threads; 0 = default */
+};
+
+/* Start a full mirror to target, reading through source (a handle that
+ * several threads may use, alive until the job has ended).  Takes over target
+ * when it succeeds.  Returns 0, or -EBUSY (there is a job: *status tells its
+ * state), -ENOMEM, -EAGAIN (no thread).
+ *
+ * When it returns, requests that enter are tracked; the rest of the start
+ * (rule I6: wait for older requests, then scan) goes on in the job's thread.
+ */
+extern int mirror_start (struct mirror *m, const struct job_params *params,
+                         struct source *source, struct target *target);
+
+/* Is there a job, and may it do this?  Returns 0; -ENOENT: no job of that
+ * id (id NULL: any); -EPERM: not in state *status.
+ */
+extern int mirror_check_verb (struct mirror *m, const char *id,
+                              enum job_verb verb, enum job_status *status);
+
+/* Forced cancel: returns at once; EVENT_JOB_CANCELLED follows.  Results as
+ * mirror_check_verb.
+ */
+extern int mirror_cancel (struct mirror *m, const char *id,
+                          enum job_status *status);
+
+extern int mirror_set_speed (struct mirror *m, const char *id,
+                             uint64_t bytes_per_s, enum job_status *status);
+
+/* Change the mode, both ways, at any moment; returns at once. */
+extern int mirror_set_mode (struct mirror *m, const char *id,
+                            enum copy_mode mode, enum job_status *status);
+
+/* Block until there is no job (it was cancelled, say).  deadline_ns as in
+ * clock.  0 or -ETIMEDOUT.
+ */
+extern int mirror_wait_idle (struct mirror *m, uint64_t deadline_ns);
+
+/*-- what is going on ---------------------------------------------------*/
+
+struct mirror_counters {        /* since the job began; never fall */
+  uint64_t copied_bytes;        /* read from the source, written to target */
+  uint64_t zeroed_bytes;        /* background zero requests to the target */
+  uint64_t teed_bytes;          /* client writes and zeroes sent to both */
+  uint64_t tracked_bytes;       /* client bytes that were only marked */
+  uint64_t skipped_bytes;       /* needed nothing: both sides read as zero */
+  uint64_t target_waits;        /* client requests that waited for target */
+  uint64_t target_errors, source_errors;
+  uint64_t target_flushes;
+};
+
+struct mirror_error {
+  bool set;
+  bool target;                  /* else the source */
+  const char *op;               /* "read", "write", "zero", "flush", ... */
+  struct range range;
+  int err;                      /* errno, positive */
+  int64_t when;                 /* seconds since the epoch */
+};
+
+#define JOB_ID_MAX 255
+
+struct mirror_status {
+  bool have_job;
+  char id[JOB_ID_MAX + 1];
+  enum job_status status;
+  bool ready, synced, teeing, busy;
+  bool scanning;                /* the first pass over the extents goes on */
+  enum copy_mode copy_mode;
+  uint64_t speed, granularity, buf_size;
+  uint64_t len, offset;         /* len - offset = the sum of these three */
+  uint64_t dirty_bytes, inflight_bytes, unscanned_bytes;
+  bool target_online;
+  uint64_t target_size;
+  unsigned connections;
+  bool target_flush, target_fua, target_zero, target_extents,
+    target_multi_conn;
+  struct mirror_counters counters;
+  struct mirror_error last_error;
+
+  /* The job before: status null until one has ended. */
+  struct {
+    bool set;
+    char id[JOB_ID_MAX + 1];
+    char error[128];            /* "" = none */
+    bool cancelled;
+    uint64_t len, offset;
+    int64_t when;               /* end, seconds since the epoch */
+  } last_job;
+};
+
+extern void mirror_get_status (struct mirror *m, struct mirror_status *st);
+
+/* For the simulator: asserts what must hold between any two steps, and tells
+ * where the two sides may differ.  Under no lock.
+ */
+struct dirty;
+struct rangelocks;
+extern struct dirty *mirror_peek_dirty (struct mirror *m);      /* or NULL */
+extern struct dirty *mirror_peek_unflushed (struct mirror *m, int which);
+extern struct rangelocks *mirror_peek_locks (struct mirror *m);
+extern bool mirror_peek_scanned (struct mirror *m);
+
+#endif /* MIRROR_MIRROR_H */

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The two sides of one job and what is known of their difference: all that
+ * tee, copier and scan need, and all that they share.
+ *
+ * The fields are constant while the job lives; what they point to has locks
+ * of its own.  Functions are thread-safe.
+ */
+
+#ifndef MIRROR_PAIR_H
+#define MIRROR_PAIR_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "dirty.h"
+#include "flusher.h"
+#include "legs.h"
+#include "mirror.h"
+#include "rangelock.h"
+#include "reasons.h"
+#include "sync.h"
+
+struct pair_counters {          /* see struct mirror_counters */
+  _Atomic uint64_t copied_bytes, zeroed_bytes, teed_bytes, tracked_bytes,
+    skipped_bytes, target_waits, target_errors, source_errors;
+
+  /* Bytes whose claim has ended well: the job's progress. */
+  _Atomic uint64_t progress_bytes;
+
+  /* What the scan has not come to: nobody knows yet. */
+  _Atomic uint64_t unscanned_bytes;
+};
+
+enum pair_side { SIDE_SOURCE, SIDE_TARGET };
+
+struct pair {
+  uint64_t size, granularity;   /* bytes */
+  struct clock *clock;
+  struct target *target;
+  struct dirty *dirty;          /* D */
+  struct reasons reasons;       /* N */
+  struct rangelocks *locks;
+  struct flusher *flusher;      /* U, synced */
+  struct pair_counters counters;
+
+  /* D has grown: copiers may sleep.  Any thread, no locks held. */
+  void (*work) (void *opaque);
+
+  /* A leg has failed; the range has been marked.  tee: a client's request,
+   * else copying.  Any thread, no locks held.
+   */
+  void (*failed) (void *opaque, enum pair_side side, bool tee,
+                  const char *op, struct range r, int err);
+  void *opaque;
+};
+
+/* D gains r, rounded outward; wakes the copiers. */
+extern void pair_mark (struct pair *p, struct range r);
+
+/* A claim of that many bytes has ended; ok: the two sides became equal. */
+extern void pair_end_claim (struct pair *p, uint64_t bytes, bool ok);
+
+/* Flush the target; on failure all of U is dirty (flusher.h).  0 or -errno. */
+extern int pair_flush (struct pair *p);
+
+#endif /* MIRROR_PAIR_H */

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A consistent picture of the mirror, and the simulator's peepholes; see
+ * mirror.h.
+ */
+
+#include <config.h>
+
+#include <string.h>
+
+#include "cleanup.h"
+#include "job.h"
+
+static void
+get_counters (struct job *job, struct mirror_counters *to)
+{
+  struct pair_counters *c = &job->pair.counters;
+
+  to->copied_bytes = atomic_load (&c->copied_bytes);
+  to->zeroed_bytes = atomic_load (&c->zeroed_bytes);
+  to->teed_bytes = atomic_load (&c->teed_bytes);
+  to->tracked_bytes = atomic_load (&c->tracked_bytes);
+  to->skipped_bytes = atomic_load (&c->skipped_bytes);
+  to->target_waits = atomic_load (&c->target_waits);
+  to->target_errors = atomic_load (&c->target_errors);
+  to->source_errors = atomic_load (&c->source_errors);
+  to->target_flushes = flusher_count (job->pair.flusher);
+}
+
+static void
+get_target_locked (struct job *job, struct mirror_status *st)
+{
+  const struct target *t = job->pair.target;
+
+  st->target_online = job->online && !job->lost;
+  if (!t)
+    return;
+  st->target_size = t->size;
+  st->connections = t->connections;
+  st->target_flush = t->can_flush;
+  st->target_fua = t->can_fua;
+  st->target_zero = t->can_zero;
+  st->target_extents = t->can_extents;
+  st->target_multi_conn = t->can_multi_conn;
+}
+
+void
+mirror_get_status (struct mirror *m, struct mirror_status *st)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  struct job *job = m->job;
+
+  memset (st, 0, sizeof *st);
+  st->last_job = m->last.last_job;
+  if (!job || job->status == JOB_UNDEFINED || job->status == JOB_NULL)
+    return;
+
+  st->have_job = true;
+  memcpy (st->id, job->id, sizeof st->id);
+  st->status = job->status;
+  st->ready = job->ready;
+  st->synced = flusher_synced (job->pair.flusher);
+  st->scanning = !job->scanned;
+  st->copy_mode = job->copy_mode;
+  st->speed = job->speed;
+  st->granularity = job->pair.granularity;
+  st->buf_size = job->buf_size;
+  job_progress (job, &st->len, &st->offset, &st->dirty_bytes,
+                &st->inflight_bytes);
+  st->unscanned_bytes = st->len - st->offset - st->dirty_bytes -
+    st->inflight_bytes;
+  st->busy = st->inflight_bytes > 0;
+  st->teeing = atomic_load (&job->teeing);
+  get_target_locked (job, st);
+  get_counters (job, &st->counters);
+  st->last_error = job->last_error;
+}
+
+/*-- for the simulator --------------------------------------------------*/
+
+struct dirty *
+mirror_peek_dirty (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->job ? m->job->pair.dirty : NULL;
+}
+
+struct dirty *
+mirror_peek_unflushed (struct mirror *m, int which)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->job ? flusher_peek (m->job->pair.flusher, which) : NULL;
+}
+
+struct rangelocks *
+mirror_peek_locks (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->job ? m->job->pair.locks : NULL;
+}
+
+bool
+mirror_peek_scanned (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->job && m->job->scanned;
+}

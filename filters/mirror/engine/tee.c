@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The path of a client request; see tee.h.
+ *
+ * Track (background mode, no session, any trim):
+ *
+ *   1. N is raised: a track request is a reason not to be synced.
+ *   2. The source does it, in this thread.
+ *   3. The range is marked, rounded outward - also if the source failed,
+ *      since it may have done half of it.
+ *   4. N is lowered; the caller counts out and replies.
+ *
+ * Tee:
+ *
+ *   1. Range lock, in order of arrival: two clients that write the same bytes
+ *      reach both legs in one order (I10), and no copy of the range is under
+ *      way.
+ *   2. The covered granules are cleared, rounded inward, before the first
+ *      byte goes to either leg: a mark found now stems from a source write
+ *      that had completed, which this request overwrites on both legs; a
+ *      mark set from here on stays (I4, hole H1).
+ *   3. The target leg starts; the source leg runs in this thread; the target
+ *      leg is awaited.
+ *   4. The target's acknowledgement enters U - if its session is still there.
+ *   5. Any leg bad: the range is marked again, rounded outward, before
+ *      anybody is released (I3).  Nothing is cleared after an I/O.
+ *   6. The claim ends, the lock is released, the client gets the source's
+ *      result.
+ *
+ * A fast zero asks the source first, and touches the target only if the
+ * source has done it (H21a).
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+
+#include "tee.h"
+
+static struct range
+request_range (const struct request *req)
+{
+  return (struct range) { req->offset, req->offset + req->count };
+}
+
+static const char *
+request_name (const struct request *req)
+{
+  switch (req->op) {
+  case REQUEST_WRITE: return "write";
+  case REQUEST_ZERO: return "zero";
+  case REQUEST_TRIM: return "trim";
+  }
+  return "?";
+}
+
+int
+request_plain (struct source *source, const struct request *req)
+{
+  switch (req->op) {
+  case REQUEST_WRITE:
+    return source->ops->pwrite (source, req->buf, req->count, req->offset,
+                                req->flags);
+  case REQUEST_ZERO:
+    return source->ops->zero (source, req->count, req->offset, req->flags);
+  case REQUEST_TRIM:
+    return source->ops->trim (source, req->count, req->offset, req->flags);
+  }
+  return -EINVAL;
+}
+
+int
+request_track (struct pair *p, struct source *source,
+               const struct request *req)
+{
+  struct range range = request_range (req);
+  int r;
+
+  reasons_raise (&p->reasons, 1);
+  r = request_plain (source, req);
+  /* A refused fast zero has changed nothing. */
+  if (!(r == -ENOTSUP && (req->flags & LEG_FAST_ZERO))) {
+    pair_mark (p, range);
+    atomic_fetch_add (&p->counters.tracked_bytes, req->count);
+  }
+  reasons_lower (&p->reasons, 1);
+  return r;
+}
+
+static void
+start_target_leg (struct pair *p, const struct request *req,
+                  struct target_req *treq)
+{
+  *treq = (struct target_req) {
+    .op = req->op == REQUEST_WRITE ? TARGET_WRITE : TARGET_ZERO,
+    .lane = LANE_TEE,
+    .flags = req->flags & LEG_MAY_TRIM,
+    .count = req->count,
+    .offset = req->offset,
+    .buf = (void *) req->buf,
+  };
+  if ((req->flags & LEG_FUA) && p->target->can_fua)
+    treq->flags |= LEG_FUA;
+  p->target->ops->submit (p->target, treq);
+}
+
+/* Both legs of a request under its range lock.  Returns the source's result;
+ * *target: 0, -errno, or 1 if the target was left alone.
+ */
+static int
+do_legs (struct pair *p, struct source *source, const struct request *req,
+         int *target)
+{
+  uint64_t stamp = flusher_stamp (p->flusher);
+  struct target_req treq;
+  int r;
+
+  if (req->op == REQUEST_ZERO && (req->flags & LEG_FAST_ZERO)) {
+    r = request_plain (source, req);
+    *target = 1;
+    if (r < 0)
+      return r;
+    start_target_leg (p, req, &treq);
+  }
+  else {
+    start_target_leg (p, req, &treq);
+    r = request_plain (source, req);
+  }
+
+  atomic_fetch_add (&p->counters.target_waits, 1);
+  *target = p->target->ops->wait (p->target, &treq);
+  if (*target == 0)
+    *target = flusher_acked (p->flusher, request_range (req),
+                             treq.flags & LEG_FUA, stamp);
+  return r;
+}
+
+/* After a leg failed: mark again what may differ now. */
+static void
+mark_failure (struct pair *p, const struct request *req, uint64_t claimed,
+              int source)
+{
+  struct range r = request_range (req);
+
+  if (source == -ENOTSUP && (req->flags & LEG_FAST_ZERO)) {
+    /* Nothing has changed on either leg: only what was cleared is marked. */
+    if (claimed > 0)
+      pair_mark (p, range_inner (r, p->granularity, p->size));
+  }
+  else
+    pair_mark (p, r);
+}
+
+static int
+tee_locked (struct pair *p, struct source *source, const struct request *req,
+            int *target)
+{
+  struct rangelock lk;
+  uint64_t claimed;
+  bool ok;
+  int r;
+
+  rangelock_lock (p->locks, &lk, request_range (req));
+  claimed = dirty_claim_inner (p->dirty, request_range (req));
+
+  r = do_legs (p, source, req, target);
+
+  ok = r == 0 && *target == 0;
+  if (!ok)
+    mark_failure (p, req, claimed, r);
+  if (claimed > 0)
+    pair_end_claim (p, claimed, ok);
+  rangelock_unlock (p->locks, &lk);
+
+  if (ok)
+    atomic_fetch_add (&p->counters.teed_bytes, req->count);
+  return r;
+}
+
+int
+request_tee (struct pair *p, struct source *source, const struct request *req)
+{
+  struct request zero = *req;
+  int target, r;
+
+  if (req->op == REQUEST_TRIM) {
+    /* Better than a trim, which leaves the contents undefined and must be
+     * copied: a zero that may punch holes on both legs.  Only a source that
+     * cannot do that quickly gets the trim.
+     */
+    if (!source->can_fast_zero)
+      return request_track (p, source, req);
+    zero.op = REQUEST_ZERO;
+    zero.flags |= LEG_MAY_TRIM | LEG_FAST_ZERO;
+  }
+
+  r = tee_locked (p, source, &zero, &target);
+  if (req->op == REQUEST_TRIM && r == -ENOTSUP)
+    return request_track (p, source, req);
+
+  if (target < 0) {
+    p->failed (p->opaque, SIDE_TARGET, true, request_name (req),
+               request_range (req), target);
+    return r;
+  }
+
+  /* FUA on a target that has none: its flush stands in. */
+  if (r == 0 && (req->flags & LEG_FUA) && !p->target->can_fua &&
+      p->target->can_flush)
+    pair_flush (p);
+  return r;
+}
+
+/* A source that fails a flush may have lost what it had acknowledged and not
+ * yet made durable (hole H18).  Nobody has kept a list, so all of it may
+ * differ from the target: the superset is right, and the case is rare.
+ */
+static int
+flush_source (struct pair *p, struct source *source)
+{
+  int r = source->ops->flush (source);
+
+  if (r < 0) {
+    pair_mark (p, (struct range) { 0, p->size });
+    p->failed (p->opaque, SIDE_SOURCE, true, "flush",
+               (struct range) { 0, p->size }, r);
+  }
+  return r;
+}
+
+int
+request_track_flush (struct pair *p, struct source *source)
+{
+  return flush_source (p, source);
+}
+
+int
+request_tee_flush (struct pair *p, struct source *source)
+{
+  struct flush_wait w;
+  int r, target;
+
+  if (!p->target->can_flush)
+    return flush_source (p, source);
+
+  flusher_begin (p->flusher, &w);
+  r = flush_source (p, source);
+  atomic_fetch_add (&p->counters.target_waits, 1);
+  target = flusher_wait (p->flusher, &w);
+  if (target < 0) {
+    p->work (p->opaque);
+    p->failed (p->opaque, SIDE_TARGET, true, "flush",
+               (struct range) { 0, 0 }, target);
+  }
+  return r;
+}

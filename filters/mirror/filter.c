@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* nbdkit's callbacks and nothing else: keys, clients, requests.
+ *
+ * Capabilities are told to a client once, so they are always the source's,
+ * whether there is a mirror or not; the mirror emulates what the target lacks.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nbdkit-filter.h>
+
+#include "instance.h"
+
+static struct filter_keys keys;
+static struct instance *instance;
+
+/* One connected client. */
+struct client {
+  struct nbdkit_source own;     /* its own context, unless shared */
+  struct nbdkit_source *source; /* the one it uses */
+};
+
+/*-- life ---------------------------------------------------------------*/
+
+static void
+mirror_load (void)
+{
+  filter_keys_init (&keys);
+}
+
+static void
+mirror_unload (void)
+{
+  filter_keys_clear (&keys);
+}
+
+static int
+mirror_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
+               const char *key, const char *value)
+{
+  char error[PARAMS_ERROR_MAX];
+
+  switch (filter_keys_set (&keys, key, value, error)) {
+  case 0:
+    return 0;
+  case 1:
+    return next (nxdata, key, value);
+  case -ENOMEM:
+    nbdkit_error ("out of memory");
+    return -1;
+  default:
+    nbdkit_error ("%s", error);
+    return -1;
+  }
+}
+
+#define mirror_config_help \
+  "mirror-target=URI                NBD target: start a mirror to it.\n" \
+  "mirror-copy-mode=MODE            background (default), write-blocking.\n" \
+  "mirror-sync=full                 What to copy (default full).\n" \
+  "mirror-granularity=SIZE          Unit of tracking (default 64K).\n" \
+  "mirror-speed=BYTES               Limit of copying per second (0: none).\n" \
+  "mirror-buf-size=SIZE             Copying in flight (default 16M).\n" \
+  "mirror-connections=N             To the target (default 4).\n" \
+  "mirror-control=PATH              QMP control socket."
+
+static int
+mirror_get_ready (int thread_model)
+{
+  if (thread_model < NBDKIT_THREAD_MODEL_PARALLEL) {
+    nbdkit_error ("the mirror filter needs a plugin (and filters) of the "
+                  "parallel thread model; this one serializes requests");
+    return -1;
+  }
+  instance = instance_new (&keys);
+  return instance ? 0 : -1;
+}
+
+static int
+mirror_after_fork (nbdkit_backend *backend)
+{
+  if (instance_start (instance, backend) == 0)
+    return 0;
+  instance_free (instance);     /* removes the control socket */
+  instance = NULL;
+  return -1;
+}
+
+static void
+mirror_cleanup (nbdkit_backend *backend)
+{
+  (void) backend;
+  instance_free (instance);
+  instance = NULL;
+}
+
+/*-- clients ------------------------------------------------------------*/
+
+static void *
+mirror_open (nbdkit_next_open *next, nbdkit_context *context, int readonly,
+             const char *exportname, int is_tls)
+{
+  struct client *client;
+
+  (void) is_tls;
+  if (strcmp (exportname, "") != 0) {
+    nbdkit_error ("export '%s': only the default export \"\" is served "
+                  "through the mirror filter", exportname);
+    return NULL;
+  }
+  client = calloc (1, sizeof *client);
+  if (!client) {
+    nbdkit_error ("calloc: %m");
+    return NULL;
+  }
+  client->source = instance_shared_source (instance);
+  if (!client->source) {
+    if (next (context, readonly, exportname) == -1) {
+      free (client);
+      return NULL;
+    }
+    client->source = &client->own;
+  }
+  instance_client (instance, 1);
+  return client;
+}
+
+static void
+mirror_close (void *handle)
+{
+  if (instance)
+    instance_client (instance, -1);
+  free (handle);
+}
+
+static int
+mirror_prepare (nbdkit_next *next, void *handle, int readonly)
+{
+  struct client *client = handle;
+  int64_t size;
+
+  (void) readonly;
+  if (client->source != &client->own)
+    return 0;
+  if (source_init (&client->own, next) == -1)
+    return -1;
+  size = next->get_size (next);
+  if (size < 0)
+    return -1;
+  if ((uint64_t) size != instance_size (instance)) {
+    nbdkit_error ("the source has changed its size from %" PRIu64 " to %"
+                  PRIi64 " bytes: this client is refused",
+                  instance_size (instance), size);
+    return -1;
+  }
+  return 0;
+}
+
+/*-- capabilities: the source's -----------------------------------------*/
+
+static nbdkit_next *
+source_next (void *handle)
+{
+  struct client *client = handle;
+
+  return client->source->next;
+}
+
+#define FROM_SOURCE(what)                                               \
+  static int                                                            \
+  mirror_##what (nbdkit_next *next, void *handle)                       \
+  {                                                                     \
+    (void) next;                                                        \
+    next = source_next (handle);                                        \
+    return next->what (next);                                           \
+  }
+
+FROM_SOURCE (can_write)
+FROM_SOURCE (can_flush)
+FROM_SOURCE (is_rotational)
+FROM_SOURCE (can_trim)
+FROM_SOURCE (can_fast_zero)
+FROM_SOURCE (can_extents)
+FROM_SOURCE (can_fua)
+FROM_SOURCE (can_multi_conn)
+FROM_SOURCE (can_cache)
+
+/* Emulation is for the layer below: if it happened above, a zero would come
+ * as a write.
+ */
+static int
+mirror_can_zero (nbdkit_next *next, void *handle)
+{
+  int r;
+
+  next = source_next (handle);
+  r = next->can_zero (next);
+  return r > NBDKIT_ZERO_NONE ? NBDKIT_ZERO_NATIVE : r;
+}
+
+static int64_t
+mirror_get_size (nbdkit_next *next, void *handle)
+{
+  next = source_next (handle);
+  return next->get_size (next);
+}
+
+static const char *
+mirror_export_description (nbdkit_next *next, void *handle)
+{
+  next = source_next (handle);
+  return next->export_description (next);
+}
+
+static int
+mirror_block_size (nbdkit_next *next, void *handle, uint32_t *minimum,
+                   uint32_t *preferred, uint32_t *maximum)
+{
+  next = source_next (handle);
+  return next->block_size (next, minimum, preferred, maximum);
+}
+
+/*-- requests -----------------------------------------------------------*/
+
+static unsigned
+leg_flags (uint32_t flags)
+{
+  unsigned r = 0;
+
+  if (flags & NBDKIT_FLAG_FUA)
+    r |= LEG_FUA;
+  if (flags & NBDKIT_FLAG_MAY_TRIM)
+    r |= LEG_MAY_TRIM;
+  if (flags & NBDKIT_FLAG_FAST_ZERO)
+    r |= LEG_FAST_ZERO;
+  return r;
+}
+
+static struct source *
+source_of (void *handle)
+{
+  struct client *client = handle;
+
+  return &client->source->base;
+}
+
+/* The engine's -errno to nbdkit's convention. */
+static int
+reply (int r, int *err)
+{
+  if (r == 0)
+    return 0;
+  *err = -r;
+  return -1;
+}
+
+static int
+mirror_pread (nbdkit_next *next, void *handle, void *buf, uint32_t count,
+              uint64_t offset, uint32_t flags, int *err)
+{
+  next = source_next (handle);
+  return next->pread (next, buf, count, offset, flags, err);
+}
+
+static int
+mirror_do_pwrite (nbdkit_next *next, void *handle, const void *buf,
+                  uint32_t count, uint64_t offset, uint32_t flags, int *err)
+{
+  (void) next;
+  return reply (mirror_pwrite (instance_mirror (instance),
+                               source_of (handle), buf, count, offset,
+                               leg_flags (flags)), err);
+}
+
+static int
+mirror_do_zero (nbdkit_next *next, void *handle, uint32_t count,
+                uint64_t offset, uint32_t flags, int *err)
+{
+  (void) next;
+  return reply (mirror_zero (instance_mirror (instance), source_of (handle),
+                             count, offset, leg_flags (flags)), err);
+}
+
+static int
+mirror_do_trim (nbdkit_next *next, void *handle, uint32_t count,
+                uint64_t offset, uint32_t flags, int *err)
+{
+  (void) next;
+  return reply (mirror_trim (instance_mirror (instance), source_of (handle),
+                             count, offset, leg_flags (flags)), err);
+}
+
+static int
+mirror_do_flush (nbdkit_next *next, void *handle, uint32_t flags, int *err)
+{
+  (void) next;
+  (void) flags;
+  return reply (mirror_flush (instance_mirror (instance),
+                              source_of (handle)), err);
+}
+
+/* nbdkit before 1.43.7 aborts when the answer to a block status request of
+ * 2^32-1 bytes is one extent (CVE-2025-47711); a shorter answer is always
+ * allowed.
+ */
+#define EXTENTS_MAX (UINT32_C (1) << 30)
+
+static int
+mirror_extents (nbdkit_next *next, void *handle, uint32_t count,
+                uint64_t offset, uint32_t flags,
+                struct nbdkit_extents *extents, int *err)
+{
+  uint32_t n = count < EXTENTS_MAX ? count : EXTENTS_MAX;
+  struct nbdkit_extents *some;
+  struct nbdkit_extent e;
+  uint64_t end = offset + n;
+  int r = -1;
+  size_t i;
+
+  next = source_next (handle);
+  some = nbdkit_extents_new (offset, end);
+  if (!some) {
+    *err = errno ? errno : ENOMEM;
+    return -1;
+  }
+  if (next->extents (next, n, offset, flags, some, err) == -1)
+    goto out;
+  for (i = 0; i < nbdkit_extents_count (some); ++i) {
+    e = nbdkit_get_extent (some, i);
+    if (e.offset >= end)
+      break;
+    if (e.length > end - e.offset)
+      e.length = end - e.offset;
+    if (nbdkit_add_extent (extents, e.offset, e.length, e.type) == -1) {
+      *err = errno ? errno : EIO;
+      goto out;
+    }
+  }
+  r = 0;
+ out:
+  nbdkit_extents_free (some);
+  return r;
+}
+
+static int
+mirror_cache (nbdkit_next *next, void *handle, uint32_t count,
+              uint64_t offset, uint32_t flags, int *err)
+{
+  next = source_next (handle);
+  return next->cache (next, count, offset, flags, err);
+}
+
+static struct nbdkit_filter filter = {
+  .name = "mirror",
+  .longname = "nbdkit mirror filter",
+  .description = "Mirror the export to another NBD server while it is used",
+  .load = mirror_load,
+  .unload = mirror_unload,
+  .config = mirror_config,
+  .config_help = mirror_config_help,
+  .get_ready = mirror_get_ready,
+  .after_fork = mirror_after_fork,
+  .cleanup = mirror_cleanup,
+  .open = mirror_open,
+  .close = mirror_close,
+  .prepare = mirror_prepare,
+  .get_size = mirror_get_size,
+  .export_description = mirror_export_description,
+  .block_size = mirror_block_size,
+  .can_write = mirror_can_write,
+  .can_flush = mirror_can_flush,
+  .is_rotational = mirror_is_rotational,
+  .can_trim = mirror_can_trim,
+  .can_zero = mirror_can_zero,
+  .can_fast_zero = mirror_can_fast_zero,
+  .can_extents = mirror_can_extents,
+  .can_fua = mirror_can_fua,
+  .can_multi_conn = mirror_can_multi_conn,
+  .can_cache = mirror_can_cache,
+  .pread = mirror_pread,
+  .pwrite = mirror_do_pwrite,
+  .flush = mirror_do_flush,
+  .trim = mirror_do_trim,
+  .zero = mirror_do_zero,
+  .extents = mirror_extents,
+  .cache = mirror_cache,
+};
+
+NBDKIT_REGISTER_FILTER (filter)

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See instance.h.
+ *
+ * nbdkit forks between .get_ready and .after_fork.  What a user should be
+ * told before the command returns (a bad socket, an unfit target) is done
+ * before; the connection to the target survives the fork, threads would not.
+ *
+ * Ending.  SIGTERM and nbdkit_shutdown only set a flag in nbdkit; it then
+ * waits without limit for all connections to end.  A request that waits for a
+ * target that hangs would hold that up for ever.  The one way for a filter to
+ * learn of the flag is that nbdkit_nanosleep fails; so while there is a job
+ * one thread sleeps, and when it is woken the job is cancelled, which
+ * releases every request (it costs the line "aborting sleep" in the log).
+ * `quit` moreover ends the process after two seconds even if clients are
+ * still connected, which no call of this nbdkit can disconnect.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "errtext.h"
+#include "instance.h"
+#include "target.h"
+
+/* How long a server may take to answer when a mirror is started.  The name
+ * and the value are those of mirror-target-timeout's default.
+ */
+#define CONNECT_TIMEOUT_MS 10000
+
+#define QUIT_NS UINT64_C (2000000000)
+
+struct instance {
+  /* Constant after instance_start. */
+  const struct filter_keys *keys;
+  struct mirror *mirror;
+  struct control *control;      /* or NULL */
+  nbdkit_next *next;            /* the copier's context */
+  struct nbdkit_source source;
+  bool shared;
+  uint64_t size;
+
+  struct target *first_target;  /* connected, not yet started */
+  _Atomic int clients;
+
+  struct mutex lock;
+  struct cond wake;             /* cleanup has begun */
+
+  /* Protected by lock. */
+  bool have_watcher, have_quitter, ending;
+  struct thread watcher, quitter;
+  char *target_uri;             /* of the job, without secrets */
+};
+
+/*-- starting a mirror --------------------------------------------------*/
+
+static void
+watcher_main (void *vp)
+{
+  struct instance *in = vp;
+  enum job_status status;
+
+  while (nbdkit_nanosleep (86400, 0) == 0)
+    ;
+  mirror_cancel (in->mirror, NULL, &status);
+}
+
+/* Before the first job. */
+static int
+start_watcher (struct instance *in)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+  int r;
+
+  if (in->have_watcher)
+    return 0;
+  if (in->ending)
+    return -ESHUTDOWN;
+  r = thread_start (&in->watcher, "mirror-watch", watcher_main, in);
+  in->have_watcher = r == 0;
+  return r;
+}
+
+static void
+remember_uri (struct instance *in, const char *uri)
+{
+  char *public = target_public_uri (uri);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+
+  free (in->target_uri);
+  in->target_uri = public;
+}
+
+/* Start a job on a target that is connected.  Takes over target. */
+static int
+start_on (struct instance *in, const struct params *p, struct target *target,
+          char *error)
+{
+  struct job_params jp = {
+    .id = p->job_id ? p->job_id : "mirror",
+    .copy_mode = p->copy_mode,
+    .granularity = p->granularity,
+    .speed = p->speed,
+    .buf_size = p->buf_size,
+  };
+  int r = target_check (target, in->size, error);
+
+  if (r == 0) {
+    r = start_watcher (in);
+    if (r == 0)
+      r = target_start (target);
+    if (r == 0) {
+      remember_uri (in, p->target);
+      r = mirror_start (in->mirror, &jp, &in->source.base, target);
+    }
+    if (r < 0)
+      snprintf (error, PARAMS_ERROR_MAX, "cannot start the mirror: %s",
+                r == -EBUSY ? "there is already one" : error_text (-r));
+  }
+  if (r < 0)
+    target->ops->free (target);
+  return r;
+}
+
+static int
+control_start_op (void *opaque, const struct params *p, char *error)
+{
+  struct instance *in = opaque;
+  struct target *target;
+  int r = params_check (p, error);
+
+  if (r == 0)
+    r = target_connect (p->target, p->connections, CONNECT_TIMEOUT_MS,
+                        &target, error);
+  return r < 0 ? r : start_on (in, p, target, error);
+}
+
+/*-- other operations of the control socket -----------------------------*/
+
+static const struct params *
+control_defaults (void *opaque)
+{
+  struct instance *in = opaque;
+
+  return &in->keys->params;
+}
+
+static char *
+control_target_uri (void *opaque)
+{
+  struct instance *in = opaque;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+
+  return strdup (in->target_uri ? in->target_uri : "");
+}
+
+static unsigned
+control_clients (void *opaque)
+{
+  struct instance *in = opaque;
+
+  return (unsigned) atomic_load (&in->clients);
+}
+
+static uint64_t
+control_source_size (void *opaque)
+{
+  struct instance *in = opaque;
+
+  return in->size;
+}
+
+static void
+quitter_main (void *vp)
+{
+  struct instance *in = vp;
+  uint64_t deadline = clock_monotonic.now_ns (&clock_monotonic) + QUIT_NS;
+  bool ending;
+
+  mutex_lock (&in->lock);
+  while (!in->ending &&
+         clock_monotonic.wait_until (&clock_monotonic, &in->wake, &in->lock,
+                                     deadline) == 0)
+    ;
+  ending = in->ending;
+  mutex_unlock (&in->lock);
+  if (ending)
+    return;
+
+  /* Clients are still connected.  What they have been told is in the source;
+   * make it durable, then leave with them.
+   */
+  if (in->next->can_flush (in->next) == 1 &&
+      in->source.base.ops->flush (&in->source.base) < 0)
+    nbdkit_error ("mirror: quit: flushing the source failed");
+  if (in->keys->control)
+    unlink (in->keys->control);
+  _exit (EXIT_SUCCESS);
+}
+
+static void
+control_quit (void *opaque)
+{
+  struct instance *in = opaque;
+
+  nbdkit_shutdown ();
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+  if (!in->have_quitter && !in->ending)
+    in->have_quitter = thread_start (&in->quitter, "mirror-quit",
+                                     quitter_main, in) == 0;
+}
+
+static const struct control_ops control_ops = {
+  .start = control_start_op,
+  .defaults = control_defaults,
+  .target_uri = control_target_uri,
+  .clients = control_clients,
+  .source_size = control_source_size,
+  .quit = control_quit,
+};
+
+static void
+on_event (void *opaque, const struct mirror_event *ev)
+{
+  struct instance *in = opaque;
+
+  if (ev->kind == EVENT_TARGET_STATE && ev->error)
+    nbdkit_error ("mirror: target %s: %s", ev->target_state, ev->error);
+  if (in->control)
+    control_event (in->control, ev);
+}
+
+/*-- life ---------------------------------------------------------------*/
+
+struct instance *
+instance_new (const struct filter_keys *keys)
+{
+  struct instance *in = calloc (1, sizeof *in);
+  const char *what = "mirror: ";        /* the errors begin with the value */
+  char error[PARAMS_ERROR_MAX];
+  int r;
+
+  if (!in) {
+    nbdkit_error ("calloc: %m");
+    return NULL;
+  }
+  in->keys = keys;
+  mutex_init (&in->lock);
+  cond_init (&in->wake);
+
+  r = params_check (&keys->params, error);
+  if (r == 0 && keys->control) {
+    in->control = control_new (keys->control, &control_ops, in, error);
+    what = "mirror-control=";
+    if (!in->control)
+      r = -1;
+  }
+  if (r == 0 && keys->params.target) {
+    what = "mirror-target=";
+    r = target_connect (keys->params.target, keys->params.connections,
+                        CONNECT_TIMEOUT_MS, &in->first_target, error);
+  }
+  if (r < 0) {
+    nbdkit_error ("%s%s", what, error);
+    instance_free (in);
+    return NULL;
+  }
+  return in;
+}
+
+static int
+open_source (struct instance *in, nbdkit_backend *backend)
+{
+  int64_t size;
+  int r;
+
+  in->next = nbdkit_next_context_open (backend, 0, "", true);
+  if (!in->next)
+    return -1;
+  if (in->next->prepare (in->next) == -1 ||
+      source_init (&in->source, in->next) == -1)
+    return -1;
+  size = in->next->get_size (in->next);
+  r = in->next->can_multi_conn (in->next);
+  if (size < 0 || r < 0)
+    return -1;
+  in->size = (uint64_t) size;
+  in->shared = r == 0;
+  return 0;
+}
+
+int
+instance_start (struct instance *in, nbdkit_backend *backend)
+{
+  struct mirror_config config = {
+    .clock = &clock_monotonic, .event = on_event, .event_opaque = in,
+  };
+  struct target *target = in->first_target;
+  char error[PARAMS_ERROR_MAX];
+  int r;
+
+  if (open_source (in, backend) == -1)
+    return -1;
+  config.size = in->size;
+  in->mirror = mirror_new (&config);
+  if (!in->mirror) {
+    nbdkit_error ("mirror_new: out of memory");
+    return -1;
+  }
+  if (target) {
+    in->first_target = NULL;
+    if (start_on (in, &in->keys->params, target, error) < 0) {
+      nbdkit_error ("mirror-target=%s", error);
+      return -1;
+    }
+  }
+
+  /* Last, so that the first who asks sees the job. */
+  if (in->control) {
+    r = control_start (in->control, in->mirror);
+    if (r < 0) {
+      nbdkit_error ("cannot start the control thread: %s", error_text (-r));
+      return -1;
+    }
+  }
+  return 0;
+}
+
+void
+instance_free (struct instance *in)
+{
+  if (!in)
+    return;
+
+  mutex_lock (&in->lock);
+  in->ending = true;
+  cond_broadcast (&in->wake);
+  mutex_unlock (&in->lock);
+
+  /* The threads that use the mirror and the source end before these do. */
+  if (in->control)
+    control_stop (in->control);
+  if (in->have_quitter)
+    thread_join (&in->quitter);
+  if (in->have_watcher) {
+    nbdkit_shutdown ();         /* wakes it; not yet set if the start failed */
+    thread_join (&in->watcher);
+  }
+  mirror_free (in->mirror);
+  if (in->first_target)
+    in->first_target->ops->free (in->first_target);
+  control_free (in->control);
+  if (in->next) {
+    in->next->finalize (in->next);
+    nbdkit_next_context_close (in->next);
+  }
+  free (in->target_uri);
+  cond_destroy (&in->wake);
+  mutex_destroy (&in->lock);
+  free (in);
+}
+
+struct mirror *
+instance_mirror (struct instance *in)
+{
+  return in->mirror;
+}
+
+uint64_t
+instance_size (struct instance *in)
+{
+  return in->size;
+}
+
+struct nbdkit_source *
+instance_shared_source (struct instance *in)
+{
+  return in->shared ? &in->source : NULL;
+}
+
+void
+instance_client (struct instance *in, int change)
+{
+  atomic_fetch_add (&in->clients, change);
+}

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The engine is a library of its own: the filter links it with
+# sync-posix.c, the simulator links the same objects with its scheduler.
+
+noinst_LTLIBRARIES += libengine.la
+libengine_la_SOURCES = \
+	filters/mirror/engine/copier.c filters/mirror/engine/copier.h \
+	filters/mirror/engine/flusher.c filters/mirror/engine/flusher.h \
+	filters/mirror/engine/gate.c filters/mirror/engine/gate.h \
+	filters/mirror/engine/hint.c filters/mirror/engine/hint.h \
+	filters/mirror/engine/job.c filters/mirror/engine/job.h \
+	filters/mirror/engine/jobstate.c filters/mirror/engine/jobstate.h \
+	filters/mirror/engine/legs.h \
+	filters/mirror/engine/mirror.c filters/mirror/engine/mirror.h \
+	filters/mirror/engine/pair.c filters/mirror/engine/pair.h \
+	filters/mirror/engine/rangelock.c filters/mirror/engine/rangelock.h \
+	filters/mirror/engine/retry.c filters/mirror/engine/retry.h \
+	filters/mirror/engine/scan.c filters/mirror/engine/scan.h \
+	filters/mirror/engine/status.c \
+	filters/mirror/engine/tee.c filters/mirror/engine/tee.h
+
+filter_LTLIBRARIES = nbdkit-mirror-filter.la
+nbdkit_mirror_filter_la_SOURCES = \
+	filters/mirror/params.c filters/mirror/params.h \
+	filters/mirror/commands.c \
+	filters/mirror/control.c filters/mirror/control.h \
+	filters/mirror/control-impl.h \
+	filters/mirror/events.c filters/mirror/query.c \
+	filters/mirror/session.c \
+	filters/mirror/socket.c filters/mirror/socket.h \
+	filters/mirror/filter.c \
+	filters/mirror/instance.c filters/mirror/instance.h \
+	filters/mirror/source.c filters/mirror/source.h \
+	filters/mirror/target.c filters/mirror/target.h \
+	filters/mirror/target-conn.c filters/mirror/target-connect.c \
+	filters/mirror/target-private.h filters/mirror/target-wait.c
+nbdkit_mirror_filter_la_CPPFLAGS = $(AM_CPPFLAGS) \
+	$(NBDKIT_CFLAGS) $(LIBNBD_CFLAGS) $(JANSSON_CFLAGS)
+nbdkit_mirror_filter_la_LIBADD = \
+	libengine.la libdirty.la libqmp.la libsync-posix.la \
+	$(LIBNBD_LIBS) $(JANSSON_LIBS) -lpthread
+# nodelete: threads and TLS destructors of ours and of libnbd may outlive
+# dlclose at nbdkit's exit.
+nbdkit_mirror_filter_la_LDFLAGS = -module -avoid-version -shared \
+	-export-symbols-regex '^(filter_init|mirror_debug_.*)$$' \
+	-Wl,-z,nodelete
+
+# libtool's .la file is of no use to a dlopen'ed filter.
+install-data-hook:
+	rm -f $(DESTDIR)$(filterdir)/nbdkit-mirror-filter.la

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a mirror is started with: the filter's keys and the arguments of
+ * blockdev-mirror end up in the same struct, checked by the same functions.
+ *
+ * Not thread-safe; each caller its own struct.
+ */
+
+#ifndef MIRROR_PARAMS_H
+#define MIRROR_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mirror.h"
+
+#define PARAMS_ERROR_MAX 512
+
+struct params {
+  char *target;                 /* NBD URI, owned; NULL = none */
+  char *job_id;                 /* owned; NULL = "mirror" */
+  enum copy_mode copy_mode;
+  uint64_t granularity, speed, buf_size;
+  unsigned connections;
+};
+
+extern void params_init (struct params *p);     /* the defaults */
+extern int params_copy (struct params *to, const struct params *from);
+extern void params_clear (struct params *p);
+
+/* Each returns 0 or -EINVAL with one line in error that names what is wrong
+ * and what is allowed.  `what` is how the user calls it ("mirror-speed",
+ * "speed").
+ */
+extern int params_set_copy_mode (struct params *p, const char *what,
+                                 const char *value, char *error);
+extern int params_set_granularity (struct params *p, const char *what,
+                                   uint64_t value, char *error);
+extern int params_set_buf_size (struct params *p, const char *what,
+                                uint64_t value, char *error);
+extern int params_set_connections (struct params *p, const char *what,
+                                   int64_t value, char *error);
+/* An NBD URI of a kind that works; relative socket paths become absolute. */
+extern int params_set_target (struct params *p, const char *what,
+                              const char *value, char *error);
+extern int params_set_job_id (struct params *p, const char *value,
+                              char *error);
+
+/* What must hold between several of them. */
+extern int params_check (const struct params *p, char *error);
+
+/*-- the filter's keys --------------------------------------------------*/
+
+#define FILTER_KEYS 26
+#define CONTROL_PATH_MAX 107    /* sun_path with its final 0 */
+
+struct filter_keys {
+  struct params params;
+  char *control;                /* absolute path, owned; NULL = none */
+  bool given[FILTER_KEYS];
+};
+
+extern void filter_keys_init (struct filter_keys *k);
+extern void filter_keys_clear (struct filter_keys *k);
+
+/* key=value of the command line.  Returns 0; 1: not a key of ours; -EINVAL
+ * with one line in error; -ENOMEM.  Paths are made absolute against the
+ * current directory.
+ */
+extern int filter_keys_set (struct filter_keys *k, const char *key,
+                            const char *value, char *error);
+
+#endif /* MIRROR_PARAMS_H */

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the query commands answer.
+ *
+ * The fields are in tables, one line each: FIELD (name, value), and
+ * FIELD_IF (condition, name, value) for what may be missing.
+ * scripts/check-docs reads these lines and compares them with the manual page:
+ * the comment above a table says what it is there.
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "control-impl.h"
+#include "errtext.h"
+
+/* In a table: st is the status, c the control.  A value that cannot be made
+ * (NULL) makes the whole answer fail.
+ */
+#define FIELD(name, value)                      \
+  failed |= json_object_set_new (object, name, value) < 0;
+#define FIELD_IF(condition, name, value)        \
+  if (condition)                                \
+    FIELD (name, value)
+
+#define NUMBER(n) json_integer ((json_int_t) (n))
+#define TRUTH(b) json_boolean (b)
+#define TEXT(s) qmp_string (s)
+
+static json_t *
+finish (json_t *object, bool failed)
+{
+  if (!failed)
+    return object;
+  json_decref (object);
+  return NULL;
+}
+
+static const char *
+copy_mode_name (enum copy_mode mode)
+{
+  return mode == COPY_WRITE_BLOCKING ? "write-blocking" : "background";
+}
+
+static json_t *
+list_of (json_t *object)
+{
+  json_t *list = json_array ();
+
+  if (json_array_append_new (list, object) == 0)
+    return list;
+  json_decref (list);
+  return NULL;
+}
+
+/*-- query-jobs, query-block-jobs ---------------------------------------*/
+
+/* query-jobs */
+#define QUERY_JOBS                                              \
+  FIELD ("id", TEXT (st->id))                                   \
+  FIELD ("type", TEXT ("mirror"))                               \
+  FIELD ("status", TEXT (job_status_name (st->status)))         \
+  FIELD ("current-progress", NUMBER (st->offset))               \
+  FIELD ("total-progress", NUMBER (st->len))
+
+/* query-block-jobs */
+#define QUERY_BLOCK_JOBS                                        \
+  FIELD ("type", TEXT ("mirror"))                               \
+  FIELD ("device", TEXT (st->id))                               \
+  FIELD ("len", NUMBER (st->len))                               \
+  FIELD ("offset", NUMBER (st->offset))                         \
+  FIELD ("busy", TRUTH (st->busy))                              \
+  FIELD ("paused", TRUTH (is_paused (st)))                      \
+  FIELD ("speed", NUMBER (st->speed))                           \
+  FIELD ("io-status", TEXT ("ok"))                              \
+  FIELD ("ready", TRUTH (st->ready))                            \
+  FIELD ("status", TEXT (job_status_name (st->status)))         \
+  FIELD ("auto-finalize", TRUTH (true))                         \
+  FIELD ("auto-dismiss", TRUTH (true))                          \
+  FIELD ("actively-synced", TRUTH (st->synced))
+
+static bool
+is_paused (const struct mirror_status *st)
+{
+  return st->status == JOB_PAUSED || st->status == JOB_STANDBY;
+}
+
+json_t *
+query_jobs (struct control *c)
+{
+  struct mirror_status status, *st = &status;
+  json_t *object;
+  bool failed = false;
+
+  mirror_get_status (c->mirror, st);
+  if (!st->have_job)
+    return json_array ();
+  object = json_object ();
+  QUERY_JOBS
+  return list_of (finish (object, failed));
+}
+
+json_t *
+query_block_jobs (struct control *c)
+{
+  struct mirror_status status, *st = &status;
+  json_t *object;
+  bool failed = false;
+
+  mirror_get_status (c->mirror, st);
+  if (!st->have_job)
+    return json_array ();
+  object = json_object ();
+  QUERY_BLOCK_JOBS
+  return list_of (finish (object, failed));
+}
+
+/*-- query-mirror -------------------------------------------------------*/
+
+/* query-mirror, job */
+#define MIRROR_JOB                                                      \
+  FIELD ("id", TEXT (st->id))                                           \
+  FIELD ("status", TEXT (job_status_name (st->status)))                 \
+  FIELD ("ready", TRUTH (st->ready))                                    \
+  FIELD ("actively-synced", TRUTH (st->synced))                         \
+  FIELD ("copy-mode", TEXT (copy_mode_name (st->copy_mode)))            \
+  FIELD ("teeing", TRUTH (st->teeing))                                  \
+  FIELD ("sync", TEXT ("full"))                                         \
+  FIELD ("speed", NUMBER (st->speed))                                   \
+  FIELD ("granularity", NUMBER (st->granularity))                       \
+  FIELD ("buf-size", NUMBER (st->buf_size))                             \
+  FIELD ("len", NUMBER (st->len))                                       \
+  FIELD ("offset", NUMBER (st->offset))                                 \
+  FIELD ("error", json_null ())
+
+/* query-mirror, last-job */
+#define MIRROR_LAST_JOB                                                 \
+  FIELD ("id", TEXT (st->last_job.id))                                  \
+  FIELD ("status", TEXT (job_status_name (JOB_NULL)))                   \
+  FIELD ("end", TEXT (how_it_ended (st)))                               \
+  FIELD ("error", last_job_error (st))                                  \
+  FIELD ("len", NUMBER (st->last_job.len))                              \
+  FIELD ("offset", NUMBER (st->last_job.offset))                        \
+  FIELD ("time", NUMBER (st->last_job.when))
+
+/* query-mirror, source */
+#define MIRROR_SOURCE                                                   \
+  FIELD ("size", NUMBER (c->ops->source_size (c->opaque)))
+
+/* query-mirror, target */
+#define MIRROR_TARGET                                                   \
+  FIELD ("state", TEXT (target_state (st)))                             \
+  FIELD ("uri", target_uri (c))                                         \
+  FIELD_IF (st->have_job, "size", NUMBER (st->target_size))             \
+  FIELD_IF (st->have_job, "connections", NUMBER (st->connections))      \
+  FIELD_IF (st->have_job, "flush", TRUTH (st->target_flush))            \
+  FIELD_IF (st->have_job, "fua", TRUTH (st->target_fua))                \
+  FIELD_IF (st->have_job, "zero", TRUTH (st->target_zero))              \
+  FIELD_IF (st->have_job, "extents", TRUTH (st->target_extents))        \
+  FIELD_IF (st->have_job, "multi-conn", TRUTH (st->target_multi_conn))
+
+/* query-mirror, last-error */
+#define MIRROR_LAST_ERROR                                               \
+  FIELD ("side", TEXT (e->target ? "target" : "source"))                \
+  FIELD ("op", TEXT (e->op))                                            \
+  FIELD ("offset", NUMBER (e->range.start))                             \
+  FIELD ("length", NUMBER (e->range.end - e->range.start))              \
+  FIELD ("errno", NUMBER (e->err))                                      \
+  FIELD ("text", TEXT (error_text (e->err)))                              \
+  FIELD ("time", NUMBER (e->when))
+
+/* query-mirror */
+#define QUERY_MIRROR                                                    \
+  FIELD ("job", st->have_job ? mirror_job (st) : json_null ())          \
+  FIELD ("last-job", st->last_job.set ? last_job (st) : json_null ())   \
+  FIELD ("source", mirror_source (c))                                   \
+  FIELD ("target", mirror_target (c, st))                               \
+  FIELD ("clients", NUMBER (c->ops->clients (c->opaque)))               \
+  FIELD ("dirty-bytes", NUMBER (st->dirty_bytes))                       \
+  FIELD ("inflight-bytes", NUMBER (st->inflight_bytes))                 \
+  FIELD ("unscanned-bytes", NUMBER (st->unscanned_bytes))               \
+  FIELD ("copied-bytes", NUMBER (st->counters.copied_bytes))            \
+  FIELD ("zeroed-bytes", NUMBER (st->counters.zeroed_bytes))            \
+  FIELD ("teed-bytes", NUMBER (st->counters.teed_bytes))                \
+  FIELD ("tracked-bytes", NUMBER (st->counters.tracked_bytes))          \
+  FIELD ("skipped-bytes", NUMBER (st->counters.skipped_bytes))          \
+  FIELD ("target-waits", NUMBER (st->counters.target_waits))            \
+  FIELD ("target-errors", NUMBER (st->counters.target_errors))          \
+  FIELD ("source-errors", NUMBER (st->counters.source_errors))          \
+  FIELD ("target-flushes", NUMBER (st->counters.target_flushes))        \
+  FIELD ("convergence", TEXT (convergence (st)))                        \
+  FIELD ("last-error", last_error (&st->last_error))
+
+static json_t *
+mirror_job (const struct mirror_status *st)
+{
+  json_t *object = json_object ();
+  bool failed = false;
+
+  MIRROR_JOB
+  return finish (object, failed);
+}
+
+static const char *
+how_it_ended (const struct mirror_status *st)
+{
+  if (st->last_job.cancelled)
+    return "cancelled";
+  return st->last_job.error[0] ? "failed" : "completed";
+}
+
+static json_t *
+last_job_error (const struct mirror_status *st)
+{
+  return st->last_job.error[0] ? TEXT (st->last_job.error) : json_null ();
+}
+
+static json_t *
+last_job (const struct mirror_status *st)
+{
+  json_t *object = json_object ();
+  bool failed = false;
+
+  MIRROR_LAST_JOB
+  return finish (object, failed);
+}
+
+static json_t *
+mirror_source (struct control *c)
+{
+  json_t *object = json_object ();
+  bool failed = false;
+
+  MIRROR_SOURCE
+  return finish (object, failed);
+}
+
+static const char *
+target_state (const struct mirror_status *st)
+{
+  if (!st->have_job)
+    return "none";
+  return st->target_online ? "online" : "offline";
+}
+
+static json_t *
+target_uri (struct control *c)
+{
+  CLEANUP_FREE char *uri = c->ops->target_uri (c->opaque);
+
+  if (uri == NULL)
+    return NULL;
+  return uri[0] ? TEXT (uri) : json_null ();
+}
+
+static json_t *
+mirror_target (struct control *c, const struct mirror_status *st)
+{
+  json_t *object = json_object ();
+  bool failed = false;
+
+  MIRROR_TARGET
+  return finish (object, failed);
+}
+
+/* In background mode a ready job does not stay synced: it keeps up. */
+static const char *
+convergence (const struct mirror_status *st)
+{
+  if (!st->have_job)
+    return "none";
+  if (!st->target_online)
+    return "offline";
+  if (st->scanning)
+    return "scanning";
+  if (st->synced)
+    return "synced";
+  if (st->ready && st->copy_mode == COPY_BACKGROUND)
+    return "tracking";
+  return "converging";
+}
+
+static json_t *
+last_error (const struct mirror_error *e)
+{
+  json_t *object;
+  bool failed = false;
+
+  if (!e->set)
+    return json_null ();
+  object = json_object ();
+  MIRROR_LAST_ERROR
+  return finish (object, failed);
+}
+
+json_t *
+query_mirror (struct control *c)
+{
+  struct mirror_status status, *st = &status;
+  json_t *object = json_object ();
+  bool failed = false;
+
+  mirror_get_status (c->mirror, st);
+  QUERY_MIRROR
+  return finish (object, failed);
+}

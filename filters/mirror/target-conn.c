@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One connection to the target: pieces in flight on a libnbd handle.
+ *
+ * The submitting thread gives a piece to libnbd, which sends it from there if
+ * the socket takes it.  target-wait.c has who receives.
+ *
+ * libnbd's rules that shape this (1.14):
+ *   - one nbd_aio_notify_read handles at most one reply, so poll must be
+ *     level-triggered; and a notify_read without input can leave the handle
+ *     in a state in which it never sends again.  Hence one leader at a time,
+ *     which acts once on what its own poll saw.
+ *   - the direction may change to write in a submitter's thread; only then
+ *     must the leader be kicked out of its poll.
+ *   - nothing can be cancelled but by shutdown(2) on the socket.  libnbd
+ *     closes its descriptor when the connection ends, and the number may be
+ *     somebody else's a moment later; so shutdown and poll work on a dup.
+ *   - when nbd_aio_xxx returns -1 the completion has not been called in
+ *     1.14, and may have been later; hence the generation of a piece.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "target-private.h"
+
+/* Counted for a request besides its payload. */
+#define LOAD_OVERHEAD 4096
+
+/*-- requests -----------------------------------------------------------*/
+
+static uintptr_t
+get_number (const struct target_req *req, int i)
+{
+  return (uintptr_t) req->priv[i];
+}
+
+static void
+set_number (struct target_req *req, int i, uintptr_t n)
+{
+  req->priv[i] = (void *) n;
+}
+
+struct conn *
+req_conn (const struct target_req *req)
+{
+  return req->priv[PRIV_CONN];
+}
+
+void
+req_begin (struct target_req *req, struct conn *c, unsigned pieces)
+{
+  uintptr_t load = LOAD_OVERHEAD;
+
+  if (req->op == TARGET_READ || req->op == TARGET_WRITE)
+    load += req->count;
+  req->priv[PRIV_CONN] = c;
+  req->priv[PRIV_WAITER] = NULL;
+  set_number (req, PRIV_PIECES, pieces);
+  set_number (req, PRIV_LOAD, load);
+  req->result = 0;
+  __atomic_store_n (&req->done, false, __ATOMIC_RELAXED);
+  atomic_fetch_add_explicit (&c->load, load, memory_order_relaxed);
+}
+
+void
+req_refuse (struct target_req *req, struct conn *c, int result)
+{
+  req->priv[PRIV_CONN] = c;
+  req->result = result;
+  __atomic_store_n (&req->done, true, __ATOMIC_RELAXED);
+}
+
+/* A piece of req has ended.  An unknown outcome is worse than an error.
+ * Called with the connection's lock; req may be gone afterwards.
+ */
+static void
+req_piece_ended (struct conn *c, struct target_req *req, int result)
+{
+  uintptr_t left = get_number (req, PRIV_PIECES) - 1;
+  struct waiter *w = req->priv[PRIV_WAITER];
+
+  if (result < 0 && (req->result == 0 || result == -ENOTCONN))
+    req->result = result;
+  set_number (req, PRIV_PIECES, left);
+  if (left > 0)
+    return;
+  atomic_fetch_sub_explicit (&c->load, get_number (req, PRIV_LOAD),
+                             memory_order_relaxed);
+  if (w)
+    waiter_release (c, w);
+  __atomic_store_n (&req->done, true, __ATOMIC_RELEASE);
+}
+
+/*-- pieces -------------------------------------------------------------*/
+
+/* Called with the lock. */
+static void
+piece_ended (struct piece *p, int result)
+{
+  struct conn *c = p->conn;
+
+  p->generation++;
+  p->next = c->free_pieces;
+  c->free_pieces = p;
+  conn_wake_slot_waiters (c);
+  /* Nothing of a session that has ended counts (rule I9). */
+  if (atomic_load_explicit (&c->session->ended, memory_order_acquire))
+    result = -ENOTCONN;
+  req_piece_ended (c, p->req, result);
+}
+
+/* What this thread is just giving to libnbd. */
+static __thread struct piece *issuing;
+
+/* libnbd's completion.  Runs with the handle's lock.  Returns whether libnbd
+ * may free the command: not if sending it has failed at once, for then
+ * nbd_aio_xxx looks into it once more after this (in 1.14 at least).  The
+ * handle is dead then and frees it when it is closed.
+ */
+static int
+completion (void *vp, int *error)
+{
+  struct piece *p = vp;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->conn->lock);
+
+  piece_ended (p, -abs (*error));
+  return p == issuing ? 0 : 1;
+}
+
+/* libnbd's answer to a block status; runs before the completion of the same
+ * command and in the same thread.
+ */
+static int
+extents_arrived (void *vp, const char *metacontext,
+                 uint64_t offset __attribute__ ((__unused__)),
+                 uint32_t *entries, size_t nr_entries,
+                 int *error __attribute__ ((__unused__)))
+{
+  struct extent_list *list = vp;
+  size_t i;
+
+  if (strcmp (metacontext, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
+    return 0;
+  for (i = 0; i + 1 < nr_entries && list->n < EXTENT_LIST_MAX; i += 2) {
+    list->e[list->n].length = entries[i];
+    list->e[list->n].kind = (entries[i + 1] & LIBNBD_STATE_ZERO)
+      ? EXTENT_ZERO : EXTENT_DATA;
+    list->n++;
+  }
+  return 0;
+}
+
+/*-- issuing ------------------------------------------------------------*/
+
+/* A free piece, or NULL if the session has ended and so has this piece. */
+static struct piece *
+take_piece (struct conn *c, struct target_req *req, uint64_t *generation)
+{
+  struct piece *p = NULL;
+
+  conn_lock_with_piece (c);
+  if (atomic_load_explicit (&c->session->ended, memory_order_acquire))
+    req_piece_ended (c, req, -ENOTCONN);
+  else {
+    p = c->free_pieces;
+    c->free_pieces = p->next;
+    p->req = req;
+    *generation = p->generation;
+  }
+  mutex_unlock (&c->lock);
+  return p;
+}
+
+static int64_t
+send_command (struct conn *c, struct piece *p, enum wire_op op, void *buf,
+              uint32_t count, uint64_t offset, uint32_t flags,
+              struct extent_list *list)
+{
+  nbd_completion_callback done = { .callback = completion, .user_data = p };
+  nbd_extent_callback extent = { .callback = extents_arrived,
+                                 .user_data = list };
+
+  switch (op) {
+  case WIRE_READ:
+    return nbd_aio_pread (c->nbd, buf, count, offset, done, flags);
+  case WIRE_WRITE:
+    return nbd_aio_pwrite (c->nbd, buf, count, offset, done, flags);
+  case WIRE_ZERO:
+    return nbd_aio_zero (c->nbd, count, offset, done, flags);
+  case WIRE_FLUSH:
+    return nbd_aio_flush (c->nbd, done, flags);
+  case WIRE_STATUS:
+    return nbd_aio_block_status (c->nbd, count, offset, extent, done, flags);
+  }
+  abort ();
+}
+
+void
+conn_issue (struct conn *c, struct target_req *req, enum wire_op op,
+            void *buf, uint32_t count, uint64_t offset, uint32_t nbd_flags,
+            struct extent_list *list)
+{
+  uint64_t generation;
+  struct piece *p = take_piece (c, req, &generation);
+  int64_t cookie;
+  int err;
+
+  if (p == NULL)
+    return;
+  issuing = p;
+  cookie = send_command (c, p, op, buf, count, offset, nbd_flags, list);
+  issuing = NULL;
+  if (cookie == -1) {
+    /* Not queued.  If its completion has run the piece may already be
+     * another request's.
+     */
+    err = nbd_get_errno ();
+    if (err <= 0)
+      err = EIO;
+    if (conn_dead (c))
+      err = ENOTCONN;
+    mutex_lock (&c->lock);
+    if (p->generation == generation)
+      piece_ended (p, -err);
+    mutex_unlock (&c->lock);
+  }
+  release_waiters ();
+  if (conn_dead (c))
+    conn_lost (c, -ENOTCONN);
+  else if (conn_wants_write (c))
+    conn_kick (c);
+}
+
+/*-- life ---------------------------------------------------------------*/
+
+void
+conn_init (struct conn *c, struct target_session *s)
+{
+  size_t i;
+
+  c->session = s;
+  c->nbd = NULL;
+  c->fd = c->lead_kick = c->watch_kick = -1;
+  c->started = false;
+  atomic_init (&c->load, 0);
+  mutex_init (&c->lock);
+  cond_init (&c->watcher_cond);
+  for (i = 0; i < CONN_PIECES; ++i) {
+    c->pieces[i].conn = c;
+    c->pieces[i].next = c->free_pieces;
+    c->free_pieces = &c->pieces[i];
+  }
+}
+
+int
+conn_start (struct conn *c)
+{
+  int r;
+
+  c->lead_kick = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  c->watch_kick = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (c->lead_kick == -1 || c->watch_kick == -1)
+    return -errno;
+  r = thread_start (&c->watcher, "mirror-target", conn_watch, c);
+  c->started = r == 0;
+  return r;
+}
+
+void
+conn_shutdown (struct conn *c)
+{
+  if (c->fd >= 0)
+    shutdown (c->fd, SHUT_RDWR);
+}
+
+void
+conn_disconnect (struct conn *c)
+{
+  struct pollfd fd = { .fd = c->fd, .events = POLLRDHUP };
+
+  /* Without an answer in the protocol, so a failure means nothing.  But
+   * libnbd looks into a command that it has freed if sending it fails.
+   */
+  if (c->fd >= 0 && nbd_aio_is_ready (c->nbd) == 1 && poll (&fd, 1, 0) == 0)
+    nbd_aio_disconnect (c->nbd, 0);
+}
+
+void
+conn_destroy (struct conn *c)
+{
+  if (c->started)
+    thread_join (&c->watcher);
+  if (c->nbd)
+    nbd_close (c->nbd);
+  if (c->fd >= 0)
+    close (c->fd);
+  if (c->lead_kick >= 0)
+    close (c->lead_kick);
+  if (c->watch_kick >= 0)
+    close (c->watch_kick);
+  cond_destroy (&c->watcher_cond);
+  mutex_destroy (&c->lock);
+}

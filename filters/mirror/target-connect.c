@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Connecting to a target: URI, handshake with a deadline, checks.
+ *
+ * All connections go to the same URI.  The first tells whether the server
+ * promises multi-conn; only then are the others made, all at once.  They must
+ * tell the same about the export as the first did, or they may not be about
+ * the same export.
+ *
+ * Plain text only so far: TLS that is asked for but not verified is worse
+ * than none, so anything of TLS in the URI is refused.
+ */
+
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "cleanup.h"
+#include "errtext.h"
+#include "target-private.h"
+#include "target.h"
+
+/* Of the URI in an error line; the reason must have room after it. */
+#define ERROR_URI_MAX 256
+
+/* An unprivileged process gets net.core.wmem_max. */
+#define UNIX_SEND_BUFFER (1 << 20)
+
+/* Smaller payloads than this are no useful target. */
+#define MIN_MAX_PAYLOAD 4096
+
+/*-- error lines --------------------------------------------------------*/
+
+/* "URI: reason" in printable ASCII: servers may have worded the reason. */
+static void __attribute__ ((__format__ (__printf__, 3, 4)))
+set_error (char *error, const char *uri, const char *fmt, ...)
+{
+  size_t len = strlen (uri);
+  va_list args;
+  char *p;
+  int n;
+
+  n = snprintf (error, TARGET_ERROR_MAX, "%.*s%s: ", ERROR_URI_MAX, uri,
+                len > ERROR_URI_MAX ? "..." : "");
+  va_start (args, fmt);
+  vsnprintf (error + n, (size_t) (TARGET_ERROR_MAX - n), fmt, args);
+  va_end (args);
+  for (p = error; *p; ++p)
+    if (!isascii ((unsigned char) *p) || !isprint ((unsigned char) *p))
+      *p = '?';
+}
+
+/* What libnbd says, without the name of its function. */
+static const char *
+nbd_reason (void)
+{
+  const char *text = nbd_get_error ();
+  const char *colon;
+
+  if (text == NULL)
+    return "the server has closed the connection";
+  colon = strstr (text, ": ");
+  if (strncmp (text, "nbd_", 4) == 0 && colon)
+    text = colon + 2;
+  return text;
+}
+
+static int
+nbd_reason_errno (void)
+{
+  int err = nbd_get_error () ? nbd_get_errno () : 0;
+
+  return err > 0 ? -err : -EIO;
+}
+
+/*-- the URI ------------------------------------------------------------*/
+
+/* Parts of a URI; pointers into it. */
+struct uri_parts {
+  const char *authority;        /* after "scheme://" */
+  const char *host;             /* authority without "user@" */
+  const char *query;            /* at "?", or at its end */
+  const char *fragment;         /* at "#", or at its end */
+};
+
+static struct uri_parts
+split_uri (const char *uri)
+{
+  const char *colon = strstr (uri, "://");
+  struct uri_parts p;
+  const char *s;
+
+  p.authority = colon ? colon + 3 : uri;
+  p.fragment = p.authority + strcspn (p.authority, "#");
+  p.query = p.authority + strcspn (p.authority, "?#");
+  p.host = p.authority;
+  for (s = p.authority; s < p.query && *s != '/'; ++s)
+    if (*s == '@')
+      p.host = s + 1;
+  return p;
+}
+
+/* The character at *s, percent-decoded and in lower case; steps on. */
+static int
+next_char (const char **s)
+{
+  char hex[3] = "";
+  int ch = (unsigned char) **s;
+
+  if (ch == '%' && isxdigit ((unsigned char) (*s)[1])
+      && isxdigit ((unsigned char) (*s)[2])) {
+    hex[0] = (*s)[1];
+    hex[1] = (*s)[2];
+    ch = (int) strtol (hex, NULL, 16);
+    *s += 2;
+  }
+  (*s)++;
+  return tolower (ch);
+}
+
+/* Does the query parameter at s, which ends at end, begin with that? */
+static bool
+param_begins (const char *s, const char *end, const char *prefix)
+{
+  for (; *prefix; ++prefix)
+    if (s >= end || next_char (&s) != *prefix)
+      return false;
+  return s <= end;
+}
+
+char *
+target_public_uri (const char *uri)
+{
+  struct uri_parts p = split_uri (uri);
+  char *r = malloc (strlen (uri) + 1), *out = r;
+  const char *s, *end;
+  char separator = '?';
+
+  if (r == NULL)
+    return NULL;
+  out = mempcpy (out, uri, (size_t) (p.authority - uri));
+  out = mempcpy (out, p.host, (size_t) (p.query - p.host));
+  for (s = p.query; s < p.fragment; s = end) {
+    s++;                        /* the separator */
+    end = s + strcspn (s, "&;#");
+    if (!param_begins (s, end, "socket="))
+      continue;
+    *out++ = separator;
+    out = mempcpy (out, s, (size_t) (end - s));
+    separator = '&';
+  }
+  *out = '\0';
+  return r;
+}
+
+/* Refuse in our own words what libnbd would refuse, or accept, in its. */
+static int
+check_uri (const char *uri, const char *public, char *error)
+{
+  static const char *const plain[] = { "nbd:", "nbd+unix:", "nbd+vsock:" };
+  static const char *const tls[] = { "nbds:", "nbds+unix:", "nbds+vsock:" };
+  struct uri_parts p = split_uri (uri);
+  const char *s, *end;
+  size_t i;
+
+  for (i = 0; i < 3; ++i)
+    if (strncasecmp (uri, tls[i], strlen (tls[i])) == 0) {
+      set_error (error, public, "TLS to the target is not available yet");
+      return -EINVAL;
+    }
+  for (s = p.query; s < p.fragment; s = end) {
+    s++;
+    end = s + strcspn (s, "&;#");
+    if (param_begins (s, end, "tls-")) {
+      set_error (error, public, "TLS to the target is not available yet: "
+                 "tls- parameters are refused");
+      return -EINVAL;
+    }
+  }
+  for (i = 0; i < 3; ++i)
+    if (strncasecmp (uri, plain[i], strlen (plain[i])) == 0
+        && strncmp (uri + strlen (plain[i]), "//", 2) == 0)
+      return 0;
+  set_error (error, public, "not an NBD URI: it must begin with nbd://, "
+             "nbd+unix:// or nbd+vsock://");
+  return -EINVAL;
+}
+
+/*-- connecting ---------------------------------------------------------*/
+
+struct attempt {
+  struct target_session *session;
+  const char *uri;
+  unsigned timeout_ms;
+  uint64_t deadline_ns;
+  char *error;
+};
+
+static int
+start_connecting (const struct attempt *a, struct conn *c)
+{
+  c->nbd = nbd_create ();
+  if (c->nbd == NULL)
+    goto err;
+  if (nbd_set_debug (c->nbd, false) == -1
+      || nbd_set_uri_allow_transports (c->nbd, LIBNBD_ALLOW_TRANSPORT_TCP
+                                       | LIBNBD_ALLOW_TRANSPORT_UNIX
+                                       | LIBNBD_ALLOW_TRANSPORT_VSOCK) == -1
+      || nbd_set_uri_allow_tls (c->nbd, LIBNBD_TLS_DISABLE) == -1
+      || nbd_set_uri_allow_local_file (c->nbd, false) == -1
+      || nbd_add_meta_context (c->nbd,
+                               LIBNBD_CONTEXT_BASE_ALLOCATION) == -1
+      /* Buffers of failed reads are not looked at. */
+      || nbd_set_pread_initialize (c->nbd, false) == -1
+      || nbd_aio_connect_uri (c->nbd, a->uri) == -1)
+    goto err;
+  return 0;
+
+ err:
+  set_error (a->error, a->session->uri, "%s", nbd_reason ());
+  return nbd_reason_errno ();
+}
+
+/* How many milliseconds are left, rounded up; 0: none. */
+static int
+ms_left (const struct attempt *a)
+{
+  uint64_t now = clock_monotonic.now_ns (&clock_monotonic);
+
+  return now >= a->deadline_ns ? 0
+    : (int) ((a->deadline_ns - now + 999999) / 1000000);
+}
+
+/* Let libnbd react to an event on a connection in its handshake. */
+static int
+advance (const struct attempt *a, struct conn *c, short revents)
+{
+  int r = 0;
+
+  if (revents & ~POLLOUT)
+    r = nbd_aio_notify_read (c->nbd);
+  else if (revents & POLLOUT)
+    r = nbd_aio_notify_write (c->nbd);
+  if (r == 0 && (nbd_aio_is_connecting (c->nbd) == 1
+                 || nbd_aio_is_ready (c->nbd) == 1))
+    return 0;
+  if (r == 0)
+    set_error (a->error, a->session->uri,
+               "the server has closed the connection in the handshake");
+  else
+    set_error (a->error, a->session->uri, "%s", nbd_reason ());
+  return r == 0 ? -ECONNRESET : nbd_reason_errno ();
+}
+
+/* Go on with all of conns until none is connecting any more. */
+static int
+finish_connecting (const struct attempt *a, struct conn *conns, unsigned n)
+{
+  struct pollfd fds[MAX_CONNECTIONS];
+  struct conn *polled[MAX_CONNECTIONS];
+  unsigned i, waiting, dir;
+  int ms, r;
+
+  for (;;) {
+    waiting = 0;
+    for (i = 0; i < n; ++i)
+      if (nbd_aio_is_connecting (conns[i].nbd) == 1) {
+        dir = nbd_aio_get_direction (conns[i].nbd);
+        polled[waiting] = &conns[i];
+        /* Asked anew each time: a host may have several addresses. */
+        fds[waiting].fd = nbd_aio_get_fd (conns[i].nbd);
+        fds[waiting].events =
+          (dir & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0)
+          | (dir & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0);
+        waiting++;
+      }
+    if (waiting == 0)
+      return 0;
+    ms = ms_left (a);
+    if (ms == 0)
+      break;
+    if (poll (fds, waiting, ms) == -1) {
+      if (errno == EINTR)
+        continue;
+      r = -errno;
+      set_error (a->error, a->session->uri, "poll: %s", error_text (-r));
+      return r;
+    }
+    for (i = 0; i < waiting; ++i)
+      if (fds[i].revents) {
+        r = advance (a, polled[i], fds[i].revents);
+        if (r < 0)
+          return r;
+      }
+  }
+  set_error (a->error, a->session->uri,
+             "no answer from the server within %u ms%s", a->timeout_ms,
+             a->session->nr_conns > 1
+             ? " on one of several connections" : "");
+  return -ETIMEDOUT;
+}
+
+/* What is ours of a connection that is ready. */
+static int
+adopt (const struct attempt *a, struct conn *c)
+{
+  const int size = UNIX_SEND_BUFFER;
+  struct sockaddr_storage addr;
+  socklen_t len = sizeof addr;
+  int fd = nbd_aio_get_fd (c->nbd);
+  int err;
+
+  if (fd >= 0)
+    c->fd = fcntl (fd, F_DUPFD_CLOEXEC, 0);
+  if (c->fd < 0) {
+    err = errno;
+    set_error (a->error, a->session->uri, "dup: %s", error_text (err));
+    return -err;
+  }
+  /* The default of a Unix socket does not take a copy's block at once, and
+   * the rest would cost a switch to another thread.  TCP sizes its own.
+   */
+  if (getsockname (fd, (struct sockaddr *) &addr, &len) == 0
+      && addr.ss_family == AF_UNIX)
+    setsockopt (fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  return 0;
+}
+
+static int
+connect_some (const struct attempt *a, unsigned first, unsigned n)
+{
+  struct conn *conns = a->session->conns + first;
+  unsigned i;
+  int r;
+
+  for (i = 0; i < n; ++i) {
+    r = start_connecting (a, &conns[i]);
+    if (r < 0)
+      return r;
+  }
+  r = finish_connecting (a, conns, n);
+  for (i = 0; r == 0 && i < n; ++i) {
+    if (nbd_aio_is_ready (conns[i].nbd) != 1) {
+      set_error (a->error, a->session->uri,
+                 "the server has closed the connection");
+      return -ECONNRESET;
+    }
+    r = adopt (a, &conns[i]);
+  }
+  return r;
+}
+
+/*-- what the server offers ---------------------------------------------*/
+
+struct offer {
+  int64_t size, block_min, block_max;
+  int read_only, flush, fua, zero, multi_conn, extents;
+};
+
+static int
+get_offer (const struct attempt *a, struct conn *c, struct offer *o)
+{
+  memset (o, 0, sizeof *o);
+  o->size = nbd_get_size (c->nbd);
+  o->block_min = nbd_get_block_size (c->nbd, LIBNBD_SIZE_MINIMUM);
+  o->block_max = nbd_get_block_size (c->nbd, LIBNBD_SIZE_MAXIMUM);
+  o->read_only = nbd_is_read_only (c->nbd);
+  o->flush = nbd_can_flush (c->nbd);
+  o->fua = nbd_can_fua (c->nbd);
+  o->zero = nbd_can_zero (c->nbd);
+  o->multi_conn = nbd_can_multi_conn (c->nbd);
+  o->extents = nbd_can_meta_context (c->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION);
+  if (o->size >= 0 && o->block_min >= 0 && o->block_max >= 0
+      && o->read_only >= 0 && o->flush >= 0 && o->fua >= 0 && o->zero >= 0
+      && o->multi_conn >= 0 && o->extents >= 0)
+    return 0;
+  set_error (a->error, a->session->uri,
+             "the server tells nonsense about the export");
+  return -EINVAL;
+}
+
+static int
+check_offer (const struct attempt *a, const struct offer *o)
+{
+  if (o->read_only) {
+    set_error (a->error, a->session->uri, "the export is read-only");
+    return -EROFS;
+  }
+  if (o->block_min > 1) {
+    set_error (a->error, a->session->uri, "a minimum block size of %"
+               PRIi64 " is not supported yet", o->block_min);
+    return -EINVAL;
+  }
+  if (o->block_max > 0 && o->block_max < MIN_MAX_PAYLOAD) {
+    set_error (a->error, a->session->uri, "a maximum block size of %"
+               PRIi64 " is not supported", o->block_max);
+    return -EINVAL;
+  }
+  return 0;
+}
+
+/* The other connections must have got what the first was offered. */
+static int
+check_same (const struct attempt *a, const struct offer *first)
+{
+  struct target_session *s = a->session;
+  struct offer o;
+  unsigned i;
+  int r;
+
+  for (i = 1; i < s->nr_conns; ++i) {
+    r = get_offer (a, &s->conns[i], &o);
+    if (r < 0)
+      return r;
+    if (memcmp (&o, first, sizeof o) != 0) {
+      set_error (a->error, s->uri, "the server tells something else about "
+                 "the export on each connection");
+      return -EINVAL;
+    }
+  }
+  return 0;
+}
+
+static void
+use_offer (struct target_session *s, const struct offer *o)
+{
+  struct target *t = &s->target;
+
+  t->size = (uint64_t) o->size;
+  t->can_flush = o->flush;
+  t->can_fua = o->fua;
+  t->can_zero = o->zero;
+  t->can_extents = o->extents;
+  t->can_multi_conn = o->multi_conn;
+  s->max_payload = LEG_MAX_REQUEST;
+  if (o->block_max > 0 && o->block_max < LEG_MAX_REQUEST)
+    s->max_payload = (uint32_t) o->block_max;
+}
+
+static void
+make_lanes (struct target_session *s)
+{
+  unsigned copy = s->nr_conns / 2;
+
+  s->target.connections = s->nr_conns;
+  s->lanes[LANE_TEE] = (struct lane) { copy, s->nr_conns - copy };
+  s->lanes[LANE_COPY] = copy > 0 ? (struct lane) { 0, copy }
+    : s->lanes[LANE_TEE];
+}
+
+/*-- the session --------------------------------------------------------*/
+
+static struct target_session *
+session_new (const char *uri, unsigned connections)
+{
+  struct target_session *s =
+    calloc (1, sizeof *s + connections * sizeof s->conns[0]);
+
+  if (s == NULL)
+    return NULL;
+  s->target.ops = &target_ops;
+  s->uri = target_public_uri (uri);
+  if (s->uri == NULL) {
+    free (s);
+    return NULL;
+  }
+  return s;
+}
+
+/* One more connection for conn_destroy to undo. */
+static void
+session_grow (struct target_session *s, unsigned connections)
+{
+  while (s->nr_conns < connections)
+    conn_init (&s->conns[s->nr_conns++], s);
+}
+
+static int
+session_connect (const struct attempt *a, unsigned connections)
+{
+  struct target_session *s = a->session;
+  struct offer offer;
+  int r;
+
+  r = check_uri (a->uri, s->uri, a->error);
+  if (r < 0)
+    return r;
+  session_grow (s, 1);
+  r = connect_some (a, 0, 1);
+  if (r == 0)
+    r = get_offer (a, &s->conns[0], &offer);
+  if (r == 0)
+    r = check_offer (a, &offer);
+  if (r < 0)
+    return r;
+  if (offer.multi_conn && connections > 1) {
+    session_grow (s, connections);
+    r = connect_some (a, 1, connections - 1);
+    if (r == 0)
+      r = check_same (a, &offer);
+    if (r < 0)
+      return r;
+  }
+  use_offer (s, &offer);
+  make_lanes (s);
+  return 0;
+}
+
+int
+target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
+                struct target **target, char *error)
+{
+  struct attempt a = { .uri = uri, .timeout_ms = timeout_ms, .error = error };
+  int r;
+
+  if (connections < 1)
+    connections = 1;
+  if (connections > MAX_CONNECTIONS)
+    connections = MAX_CONNECTIONS;
+  a.deadline_ns = clock_monotonic.now_ns (&clock_monotonic)
+    + UINT64_C (1000000) * timeout_ms;
+  a.session = session_new (uri, connections);
+  if (a.session == NULL) {
+    set_error (error, "mirror target", "%s", error_text (ENOMEM));
+    return -ENOMEM;
+  }
+  r = session_connect (&a, connections);
+  if (r < 0) {
+    a.session->target.ops->free (&a.session->target);
+    return r;
+  }
+  *target = &a.session->target;
+  return 0;
+}
+
+int
+target_check (const struct target *target, uint64_t source_size, char *error)
+{
+  const struct target_session *s = (const struct target_session *) target;
+
+  if (target->size >= source_size)
+    return 0;
+  set_error (error, s->uri, "the target is smaller (%" PRIu64 " bytes) than "
+             "the source (%" PRIu64 " bytes)", target->size, source_size);
+  return -EINVAL;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Inside of the target leg; see target.h for what it does.
+ *
+ *   target-connect.c   URI, handshake, checks; makes the session
+ *   target-conn.c      one connection: pieces of requests on the wire
+ *   target-wait.c      waiting for their ends and receiving the replies
+ *   target.c           the session: splitting, lanes, loss, the ops
+ *
+ * Lock order: libnbd's own handle lock, then conn.lock.  Completions run
+ * with the handle lock held and take conn.lock, so nothing may call libnbd
+ * with conn.lock held, but for the functions that libnbd keeps free of its
+ * lock (get_direction, is_dead, is_closed).
+ */
+
+#ifndef MIRROR_TARGET_PRIVATE_H
+#define MIRROR_TARGET_PRIVATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <libnbd.h>
+
+#include "legs.h"
+#include "range.h"
+#include "sync.h"
+
+/* libnbd searches the commands in flight linearly for every reply. */
+#define CONN_PIECES 64
+
+#define MAX_CONNECTIONS 16u
+
+/* What goes over the wire: the requests of the leg contract, and queries. */
+enum wire_op { WIRE_READ, WIRE_WRITE, WIRE_ZERO, WIRE_FLUSH, WIRE_STATUS };
+
+struct conn;
+struct target_session;
+
+/* One command on the wire.  A request is one or several. */
+struct piece {
+  struct conn *conn;
+  struct target_req *req;
+  struct piece *next;           /* free list */
+  uint64_t generation;          /* how many times it has ended */
+};
+
+/* What a waiter sleeps on. */
+enum { WAITER_ASLEEP, WAITER_LOOK, WAITER_RELEASED };
+
+/* A thread that waits on a connection; on its stack. */
+struct waiter {
+  struct target_req *req;       /* for its end; NULL: for a free piece */
+  atomic_uint state;            /* a futex */
+  bool releasing;               /* it must wait for WAITER_RELEASED */
+  struct waiter *prev, *next;
+};
+
+/* Answer to a WIRE_STATUS. */
+#define EXTENT_LIST_MAX 128
+struct extent_list {
+  size_t n;
+  struct {
+    uint64_t length;            /* as the server said: not to be trusted */
+    enum extent_kind kind;
+  } e[EXTENT_LIST_MAX];
+};
+
+struct conn {
+  struct target_session *session;
+  struct nbd_handle *nbd;
+  int fd;                       /* a dup of libnbd's: see target-conn.c */
+  int lead_kick, watch_kick;    /* eventfds */
+  struct thread watcher;
+  bool started;                 /* the watcher runs */
+
+  atomic_uint_fast64_t load;    /* bytes in flight, about */
+
+  struct mutex lock;            /* for what follows */
+  struct piece pieces[CONN_PIECES];
+  struct piece *free_pieces;
+  bool leading;                 /* somebody polls this connection */
+  struct waiter *leader;        /* who; NULL: the watcher */
+  bool closed;                  /* libnbd has closed it for good */
+  bool watcher_waits;           /* the watcher wants to lead */
+  struct cond watcher_cond;
+  struct waiter *first, *last;  /* waiters, in order of arrival */
+  struct waiter *promoted;      /* has been woken to lead */
+  unsigned slot_waiters;        /* how many have req == NULL */
+};
+
+struct lane {
+  unsigned first, count;        /* indices into conns */
+};
+
+struct target_session {
+  struct target target;
+  char *uri;                    /* without secrets */
+  uint32_t max_payload;         /* bytes of data in one command */
+  atomic_bool ended;            /* no reply counts any more */
+  atomic_bool silent;           /* ended by us: lost is not to be called */
+  atomic_bool told;             /* lost has been called */
+  atomic_int error;             /* -errno of the first failure */
+  atomic_bool zero_refused;     /* send zeroes as data */
+  struct lane lanes[2];         /* by enum target_lane */
+  unsigned nr_conns;
+  struct conn conns[];
+};
+
+/*-- target-conn.c ------------------------------------------------------*/
+
+/* The private part of a request (target_req.priv).  Written by the submitter
+ * before the first piece, then under conn.lock.
+ */
+enum { PRIV_CONN, PRIV_WAITER, PRIV_PIECES, PRIV_LOAD };
+
+extern void req_begin (struct target_req *req, struct conn *c,
+                       unsigned pieces);
+/* Instead: it has ended already. */
+extern void req_refuse (struct target_req *req, struct conn *c, int result);
+extern struct conn *req_conn (const struct target_req *req);
+
+/* Without conn.lock only its waiter may ask. */
+static inline bool
+req_ended (const struct target_req *req)
+{
+  return __atomic_load_n (&req->done, __ATOMIC_ACQUIRE);
+}
+
+/* Initialise everything but nbd and fd, which become the connection's. */
+extern void conn_init (struct conn *c, struct target_session *s);
+extern int conn_start (struct conn *c);
+
+/* Have the peer and all threads here see the end of the connection. */
+extern void conn_shutdown (struct conn *c);
+
+/* Say goodbye as the protocol asks; nothing may be in flight. */
+extern void conn_disconnect (struct conn *c);
+
+/* Join the watcher (after conn_shutdown), close, free. */
+extern void conn_destroy (struct conn *c);
+
+/* Put one piece of req on the wire; list only for WIRE_STATUS.  May block
+ * until a slot is free.  Whatever happens, the piece ends.
+ */
+extern void conn_issue (struct conn *c, struct target_req *req,
+                        enum wire_op op, void *buf, uint32_t count,
+                        uint64_t offset, uint32_t nbd_flags,
+                        struct extent_list *list);
+
+/*-- target-wait.c ------------------------------------------------------*/
+
+/* Block until all pieces of req have ended. */
+extern void conn_wait (struct target_req *req);
+
+/* Take conn.lock; there is a free piece then. */
+extern void conn_lock_with_piece (struct conn *c);
+
+/* A piece was freed; with conn.lock. */
+extern void conn_wake_slot_waiters (struct conn *c);
+
+/* The request of w has ended; with conn.lock.  It will be woken by this
+ * thread's next release_waiters, which must follow every call of libnbd that
+ * may complete commands.
+ */
+extern void waiter_release (struct conn *c, struct waiter *w);
+extern void release_waiters (void);
+
+/* Has libnbd closed it for good? */
+extern bool conn_dead (const struct conn *c);
+
+/* It has, because of err (-errno).  No locks may be held. */
+extern void conn_lost (struct conn *c, int err);
+
+/* Has libnbd something to send?  Then after a submission conn_kick sees to
+ * it that somebody does.
+ */
+extern bool conn_wants_write (const struct conn *c);
+extern void conn_kick (struct conn *c);
+
+/* The watcher thread. */
+extern void conn_watch (void *conn);
+
+/*-- target.c -----------------------------------------------------------*/
+
+extern const struct target_ops target_ops;
+
+/* The other side has ended the session (err < 0), or we have (0).  No locks
+ * may be held.
+ */
+extern void target_session_end (struct target_session *s, int err);
+
+#endif /* MIRROR_TARGET_PRIVATE_H */

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The target leg over libnbd (see engine/legs.h for the contract).
+ *
+ * One *session*: all connections are opened together, and the first that is
+ * lost ends them all (rule I9).
+ */
+
+#ifndef MIRROR_TARGET_H
+#define MIRROR_TARGET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "legs.h"
+
+/* Connect to `uri` with up to `connections` connections (1 if the server does
+ * not promise multi-conn), within timeout_ms altogether, handshake included.
+ * The server must offer at least source_size bytes, writable, with a minimum
+ * block of 1.  Blocks for at most timeout_ms (name resolution excepted).
+ * Starts no thread, so it may be called before nbdkit forks.
+ *
+ * Returns 0 and *target, or -errno and one line in error (ERROR_MAX bytes)
+ * that names the URI without secrets and the reason.
+ */
+#define TARGET_ERROR_MAX 512
+extern int target_connect (const char *uri, unsigned connections,
+                           unsigned timeout_ms, struct target **target,
+                           char *error);
+
+/* Is it fit to be the mirror of a source of that many bytes?  0 or -EINVAL
+ * with a line in error.
+ */
+extern int target_check (const struct target *target, uint64_t source_size,
+                         char *error);
+
+/* Start the threads; must precede the first request, and should follow the
+ * setting of `lost`: a loss before that is told by the first request only.
+ * 0 or -errno; then the target is good for ops->free only.
+ */
+extern int target_start (struct target *target);
+
+/* uri as it may be shown: without user information and without any query
+ * parameter but socket=.  For any string, also one that is no URI.  To be
+ * freed; NULL when out of memory.
+ */
+extern char *target_public_uri (const char *uri);
+
+#endif /* MIRROR_TARGET_H */

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+
+TESTS += scripts/check-includes
+EXTRA_DIST += \
+	scripts/check scripts/check-includes scripts/deps.sh \
+	scripts/quickstart scripts/wrap/nbdkit .ci/run

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Benchmarks: neither built nor run by make check.
+
+EXTRA_PROGRAMS += tests/bench/bench-bitmap
+tests_bench_bench_bitmap_SOURCES = tests/bench/bench-bitmap.c
+tests_bench_bench_bitmap_LDADD = libdirty.la libsync-posix.la -lpthread
+CLEANFILES += tests/bench/bench-bitmap$(EXEEXT)
+
+bench-bitmap: tests/bench/bench-bitmap$(EXEEXT)
+	tests/bench/bench-bitmap$(EXEEXT)
+.PHONY: bench-bitmap
+
+bench-idle: all
+	./run $(top_srcdir)/tests/bench/bench-idle
+.PHONY: bench-idle
+EXTRA_DIST += tests/bench/bench-idle

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Functional tests: the real filter between real clients and real servers.
+# Shell tests are run by ./run, those in Python by ./run $(PYTHON).
+
+TEST_EXTENSIONS = .py
+PY_LOG_COMPILER = $(abs_top_builddir)/run $(PYTHON)
+
+# Tools, not what is tested: never built with a sanitizer (an unchanged nbdkit
+# loads the plugin).
+tool_cflags = -std=gnu11 $(WARN_CFLAGS)
+
+check_PROGRAMS += tests/lib/mirrorcmp tests/lib/oracle
+
+tests_lib_mirrorcmp_SOURCES = tests/lib/mirrorcmp.c
+tests_lib_mirrorcmp_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
+tests_lib_mirrorcmp_CFLAGS = $(tool_cflags)
+tests_lib_mirrorcmp_LDADD = $(LIBNBD_LIBS)
+
+tests_lib_oracle_SOURCES = \
+	tests/lib/histogram.h \
+	tests/lib/oracle.c tests/lib/oracle.h \
+	tests/lib/oracle-options.c \
+	tests/lib/shadow.c tests/lib/shadow.h
+tests_lib_oracle_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
+tests_lib_oracle_CFLAGS = $(tool_cflags)
+tests_lib_oracle_LDADD = $(LIBNBD_LIBS) -lpthread
+
+check_LTLIBRARIES += tests/lib/liar.la
+tests_lib_liar_la_SOURCES = tests/lib/liar.c
+tests_lib_liar_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+tests_lib_liar_la_CFLAGS = $(tool_cflags)
+tests_lib_liar_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
+check_LTLIBRARIES += tests/lib/keep-locales.la
+tests_lib_keep_locales_la_SOURCES = tests/lib/keep-locales.c
+tests_lib_keep_locales_la_CFLAGS = $(tool_cflags)
+tests_lib_keep_locales_la_LDFLAGS = \
+	-module -avoid-version -shared -rpath /nowhere
+
+# What load, time or chance make worth repeating for longer.
+stress_tests = \
+	tests/func/test-background.sh \
+	tests/func/test-background-never-waits.sh \
+	tests/func/test-converges-under-load.sh \
+	tests/func/test-overlap.py \
+	tests/func/test-source-errors.sh \
+	tests/func/test-start-race.py \
+	tests/func/test-target-dies.sh \
+	tests/func/test-write-blocking.sh
+
+func_tests = \
+	$(stress_tests) \
+	tests/func/test-bad-input.sh \
+	tests/func/test-cancel.sh \
+	tests/func/test-fio-verify.sh \
+	tests/func/test-flags.py \
+	tests/func/test-idle.sh \
+	tests/func/test-large.sh \
+	tests/func/test-mirrorcmp.sh \
+	tests/func/test-oracle.sh \
+	tests/func/test-shutdown.sh \
+	tests/func/test-speed.py \
+	tests/func/test-unaligned.py
+
+TESTS += $(func_tests)
+EXTRA_DIST += \
+	$(func_tests) \
+	tests/lib/functions.sh \
+	tests/lib/mirrortest.py \
+	tests/lib/qmp.py \
+	tests/lib/under-load.sh
+
+.PHONY: check-stress
+check-stress: all
+	STRESS=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(stress_tests)'

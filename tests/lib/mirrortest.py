@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What functions.sh is to shell tests, for those in Python.
+
+    from mirrortest import Test
+    with Test() as t:
+        t.nbdkit("target", "memory", "64M")
+        t.mirror("memory", "64M")
+        with t.qmp() as qmp: ...
+
+At the end every server must end by SIGTERM, with status 0 and in time.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from qmp import QMP
+
+TOP = os.environ.get("top_srcdir", os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+BUILD = os.environ.get("top_builddir", TOP)
+ORACLE = os.path.join(BUILD, "tests/lib/oracle")
+MIRRORCMP = os.path.join(BUILD, "tests/lib/mirrorcmp")
+STRESS = bool(os.environ.get("STRESS"))
+
+# Deadlines are stretched and loads reduced by this.
+SLOW = 1
+if os.environ.get("MIRROR_SANITIZER", "no") != "no":
+    SLOW = 4
+    # See keep-locales.c.
+    os.environ["MIRROR_PRELOAD"] += " " + os.path.join(
+        BUILD, "tests/lib/.libs/keep-locales.so")
+if os.environ.get("MIRROR_VALGRIND"):
+    SLOW = 10
+
+
+def wait_for(condition, what, timeout=30):
+    """Until condition() is true; returns its value."""
+    deadline = time.monotonic() + timeout * SLOW
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(0.01)
+
+
+class Load:
+    """The oracle as a client in the background."""
+
+    def __init__(self, test, name, uri, args):
+        self.count_file = os.path.join(test.tmp, name + ".count")
+        self.log = os.path.join(test.tmp, name + ".log")
+        self.name = name
+        if os.path.exists(self.count_file):
+            os.unlink(self.count_file)
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [ORACLE, "--progress=" + self.count_file, *args, uri],
+                stdout=log, stderr=log)
+
+    def count(self):
+        try:
+            with open(self.count_file, encoding="ascii") as f:
+                return int(f.read() or 0)
+        except FileNotFoundError:
+            return 0
+
+    def more(self, n, timeout=60):
+        """Until that many more requests have been completed."""
+        want = self.count() + n
+        wait_for(lambda: self.count() >= want or
+                 self.process.poll() is not None,
+                 "load %s stalls" % self.name, timeout)
+
+    def stop(self):
+        """It checks all that it wrote, and must be content."""
+        self.process.terminate()
+        self.join()
+
+    def join(self):
+        status = self.process.wait(120 * SLOW)
+        assert status == 0, "load %s: status %d" % (self.name, status)
+
+
+class Test:
+    def __init__(self):
+        self.tmp = tempfile.mkdtemp(
+            prefix="mirror.", dir=os.environ.get("MIRROR_TMPDIR", "/tmp"))
+        self.servers = {}
+        self.loads = []
+
+    def path(self, name):
+        return os.path.join(self.tmp, name)
+
+    def uri(self, name):
+        return "nbd+unix:///?socket=" + self.path(name + ".sock")
+
+    def nbdkit(self, name, *args):
+        pidfile = self.path(name + ".pid")
+        for path in (pidfile, self.path(name + ".sock")):
+            if os.path.exists(path):
+                os.unlink(path)
+        with open(self.path(name + ".log"), "ab") as log:
+            process = subprocess.Popen(
+                ["nbdkit", "-f", "-P", pidfile, "-U",
+                 self.path(name + ".sock"), *args],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.servers[name] = process
+        wait_for(lambda: process.poll() is not None or
+                 os.path.exists(pidfile) and os.path.getsize(pidfile) > 0,
+                 "server %s does not start" % name, 20)
+        assert process.poll() is None, "server %s ended at once" % name
+        return process
+
+    def mirror(self, *args):
+        return self.nbdkit("proxy", "--filter=mirror", *args,
+                           "mirror-control=" + self.path("ctl.sock"))
+
+    def qmp(self, **kwargs):
+        return QMP(self.path("ctl.sock"), **kwargs)
+
+    def load(self, name, *args):
+        """Start the oracle against the proxy."""
+        load = Load(self, name, self.uri("proxy"), args)
+        self.loads.append(load)
+        return load
+
+    def stop(self, name):
+        process = self.servers.pop(name)
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            status = process.wait(20 * SLOW)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            status = "none: it does not end by SIGTERM"
+        assert status == 0, "server %s: status %s" % (name, status)
+
+    def kill(self, name):
+        process = self.servers.pop(name)
+        process.kill()
+        process.wait()
+
+    def compare(self, a, b, *options):
+        """True if the images of two servers are the same."""
+        r = subprocess.run([MIRRORCMP, *options, self.uri(a), self.uri(b)],
+                           check=False)
+        assert r.returncode in (0, 1), "mirrorcmp failed"
+        return r.returncode == 0
+
+    def wait_equal(self, qmp, timeout=60):
+        """No client writes: until nothing is dirty or in flight."""
+        def equal(q):
+            job = q.job()
+            assert job is not None, "the job is gone"
+            return job["len"] == job["offset"]
+        qmp.wait(equal, timeout * SLOW)
+
+    def cancel(self, qmp):
+        qmp.command("block-job-cancel", device="mirror", force=True)
+        qmp.wait(lambda q: q.job() is None, 20 * SLOW)
+
+    def __enter__(self):
+        return self
+
+    def show_logs(self):
+        for name in sorted(os.listdir(self.tmp)):
+            if name.endswith(".log"):
+                print("---", name, file=sys.stderr)
+                with open(self.path(name), errors="replace",
+                          encoding="utf-8") as f:
+                    sys.stderr.writelines(f.readlines()[-60:])
+
+    def __exit__(self, kind, value, traceback):
+        errors = []
+        for load in self.loads:
+            if load.process.poll() is None:
+                load.process.terminate()
+                try:
+                    load.process.wait(10 * SLOW)
+                except subprocess.TimeoutExpired:
+                    load.process.kill()
+                    load.process.wait()
+        for name in reversed(list(self.servers)):
+            if kind:            # clients may still be connected
+                self.kill(name)
+                continue
+            try:
+                self.stop(name)
+            except AssertionError as e:
+                errors.append(str(e))
+        if kind or errors:
+            self.show_logs()
+        shutil.rmtree(self.tmp, ignore_errors=True)
+        if errors and not kind:
+            raise AssertionError("; ".join(errors))

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Bugs planted on purpose; each must be found by a test.  Takes minutes.
+
+check-mutants: all
+	$(top_srcdir)/tests/mutants/run-mutants $(top_srcdir) mutants $(MUTANTS)
+.PHONY: check-mutants
+
+EXTRA_DIST += \
+	tests/mutants/run-mutants \
+	tests/mutants/ack-after-flush-began-is-covered.patch \
+	tests/mutants/clear-rounded-outward.patch \
+	tests/mutants/completion-error-ignored.patch \
+	tests/mutants/copy-clears-after-read.patch \
+	tests/mutants/copy-completion-error-ignored.patch \
+	tests/mutants/copy-failure-not-marked.patch \
+	tests/mutants/flush-failure-ignored.patch \
+	tests/mutants/gate-does-not-look-again.patch \
+	tests/mutants/last-granule-skipped.patch \
+	tests/mutants/late-ack-counts.patch \
+	tests/mutants/loss-forgets-unflushed.patch \
+	tests/mutants/mode-sampled-twice.patch \
+	tests/mutants/no-mark-after-failed-source-write.patch \
+	tests/mutants/no-mark-after-failed-tee.patch \
+	tests/mutants/no-mark-after-failed-tracked-write.patch \
+	tests/mutants/no-range-lock-for-tee.patch \
+	tests/mutants/no-range-lock-for-trim.patch \
+	tests/mutants/start-does-not-wait.patch \
+	tests/mutants/synced-by-one-look.patch \
+	tests/mutants/synced-forgets-copy-in-flight.patch \
+	tests/mutants/tee-clears-after-io.patch \
+	tests/mutants/tracking-after-scan.patch \
+	tests/mutants/waiters-overtaken.patch

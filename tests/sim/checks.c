@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What must hold after every step of a run (rules of docs/correctness.md).
+ *
+ *   I1     from the end of the scan on, while requests are tracked, a byte
+ *          that differs between the legs lies in D or is in flight; a byte
+ *          that differs from what the target keeps in a power cut lies in D,
+ *          in flight or in U.  After a power cut the first is the second,
+ *          until U has become dirty.
+ *          In flight: a client's call from its entry to its return, and every
+ *          range lock that is held.
+ *   I4     background mode waits for no target
+ *   I7     the client's result is the source's (here and in fake-source.c)
+ *   I8     synced: the legs are equal outside of client calls, and what a
+ *          good client flush or FUA has covered is stable on the target; no
+ *          tracked request is in flight; ready is sticky
+ *   I9     once the end of a session has been handled, U holds nothing back
+ *   I5, I10, I11   in fake-target.c
+ *   status         len - offset is what is dirty or claimed, offset and the
+ *                  counters do not fall, states change as they may
+ *
+ * The observer gives up when somebody holds a lock that it needs; `blind`
+ * counts how often.
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dirty.h"
+#include "rangelock.h"
+#include "sched.h"
+#include "sim.h"
+
+#define MAX_HELD 64
+
+struct held {
+  struct range r[MAX_HELD];
+  unsigned n;
+};
+
+static void
+note_held (void *opaque, struct range r, bool held)
+{
+  struct held *h = opaque;
+
+  if (held && h->n < MAX_HELD)
+    h->r[h->n++] = r;
+}
+
+static bool
+in_flight (const struct sim *sim, const struct held *h, uint64_t b)
+{
+  unsigned i;
+
+  for (i = 0; i < h->n; i++)
+    if (h->r[i].start <= b && b < h->r[i].end)
+      return true;
+  return world_client_touches (&sim->w, b);
+}
+
+/*-- I1 -----------------------------------------------------------------*/
+
+static void
+check_granule (struct sim *sim, struct range g, bool unflushed,
+               const struct held *held)
+{
+  struct world *w = &sim->w;
+  uint64_t b;
+
+  for (b = g.start; b < g.end; b++) {
+    if ((w->S[b] == w->T[b] && w->S[b] == w->stable[b]) ||
+        in_flight (sim, held, b))
+      continue;
+    if (w->S[b] != w->T[b] && !(w->power_was_cut && unflushed))
+      sched_fail ("I1", "byte %llu differs (source %02x, target %02x), "
+                  "is not dirty and not in flight", (unsigned long long) b,
+                  w->S[b], w->T[b]);
+    if (w->S[b] != w->stable[b] && !unflushed)
+      sched_fail ("I1", "byte %llu differs from the stable target (source "
+                  "%02x, target %02x, stable %02x), is not dirty, in flight "
+                  "or unflushed", (unsigned long long) b, w->S[b], w->T[b],
+                  w->stable[b]);
+  }
+}
+
+static void
+check_difference (struct sim *sim, struct dirty *dirty)
+{
+  const struct world *w = &sim->w;
+  struct held held = { .n = 0 };
+  struct range g;
+  uint64_t n;
+  bool have_held = false, unflushed, same;
+
+  for (g.start = 0; g.start < sim->size; g.start = g.end) {
+    g.end = g.start + sim->granularity;
+    if (g.end > sim->size)
+      g.end = sim->size;
+    n = range_len (g);
+    same = memcmp (&w->S[g.start], &w->T[g.start], n) == 0;
+    if (same && memcmp (&w->S[g.start], &w->stable[g.start], n) == 0)
+      continue;
+    if (dirty_any (dirty, g))
+      continue;
+    unflushed = !sim->session_over &&
+      (dirty_any (mirror_peek_unflushed (sim->m, 0), g) ||
+       dirty_any (mirror_peek_unflushed (sim->m, 1), g));
+    if (unflushed && (same || w->power_was_cut))
+      continue;
+    if (!have_held)
+      rangelocks_foreach (mirror_peek_locks (sim->m), note_held, &held);
+    have_held = true;
+    check_granule (sim, g, unflushed, &held);
+  }
+}
+
+/*-- I8 -----------------------------------------------------------------*/
+
+static void
+check_synced (struct sim *sim, const struct mirror_status *st)
+{
+  const struct world *w = &sim->w;
+  unsigned i;
+  uint64_t b;
+
+  for (i = 0; i < w->nr_clients; i++)
+    if (w->ops[i].active && w->ops[i].tracked)
+      sched_fail ("I8", "synced, but a tracked request is in flight");
+  if (st->dirty_bytes || st->inflight_bytes || st->scanning ||
+      !st->target_online ||
+      (st->copy_mode != COPY_WRITE_BLOCKING && !st->teeing))
+    sched_fail ("I8", "synced with %llu bytes dirty, %llu in flight, "
+                "scanning %d, online %d, mode %d, teeing %d",
+                (unsigned long long) st->dirty_bytes,
+                (unsigned long long) st->inflight_bytes, st->scanning,
+                st->target_online, st->copy_mode, st->teeing);
+  if (!st->target_flush)
+    sched_fail ("I8", "synced to a target without flush");
+  for (b = 0; b < sim->size; b++) {
+    if (w->S[b] == w->stable[b] && w->S[b] == w->T[b])
+      continue;
+    if (world_client_touches (w, b))
+      continue;
+    if (w->S[b] != w->T[b])
+      sched_fail ("I8", "synced, but byte %llu differs (source %02x, target "
+                  "%02x)", (unsigned long long) b, w->S[b], w->T[b]);
+    if (sim->last_touch[b] < sim->flushed_call ||
+        sim->last_touch[b] < sim->fua_call[b])
+      sched_fail ("I8", "synced, but byte %llu, which a client has flushed, "
+                  "is not stable on the target (source %02x, stable %02x)",
+                  (unsigned long long) b, w->S[b], w->stable[b]);
+  }
+}
+
+/*-- status -------------------------------------------------------------*/
+
+static bool
+writes_in_flight (const struct sim *sim)
+{
+  unsigned i;
+
+  for (i = 0; i < sim->w.nr_clients; i++)
+    if (sim->w.ops[i].active && sim->w.ops[i].kind == OP_WRITE)
+      return true;
+  return false;
+}
+
+static void
+note_situations (struct sim *sim, const struct mirror_status *st)
+{
+  uint64_t *seen = sim->w.seen;
+
+  if (st->dirty_bytes == 0 && st->inflight_bytes > 0 && !st->scanning)
+    seen[SEEN_LAST_COPY]++;
+  if (st->ready && !sim->was_ready && writes_in_flight (sim))
+    seen[SEEN_READY_UNDER_LOAD]++;
+  if (st->synced && !sim->was_synced) {
+    seen[SEEN_SYNCED]++;
+    if (sim->was_ready && sim->flushed_call > 0)
+      seen[SEEN_SYNCED_AGAIN]++;
+  }
+}
+
+static void
+check_status (struct sim *sim, const struct mirror_status *st)
+{
+  if (!st->have_job) {
+    sim->status_job = 0;
+    return;
+  }
+  if (sim->status_job != sim->job) {
+    sim->status_job = sim->job;
+    sim->last_offset = sim->last_waits = 0;
+    sim->was_ready = sim->was_synced = false;
+  }
+  note_situations (sim, st);
+  if (st->len - st->offset != st->dirty_bytes + st->inflight_bytes +
+      st->unscanned_bytes)
+    sched_fail ("status", "len %llu - offset %llu is not dirty %llu + in "
+                "flight %llu", (unsigned long long) st->len,
+                (unsigned long long) st->offset,
+                (unsigned long long) st->dirty_bytes,
+                (unsigned long long) st->inflight_bytes);
+  if (st->offset < sim->last_offset)
+    sched_fail ("status", "offset has fallen from %llu to %llu",
+                (unsigned long long) sim->last_offset,
+                (unsigned long long) st->offset);
+  if (st->counters.target_waits < sim->last_waits)
+    sched_fail ("status", "a counter has fallen");
+  if (sim->was_ready && !st->ready)
+    sched_fail ("I8", "ready is not sticky");
+  if (st->ready && st->scanning)
+    sched_fail ("I8", "ready before the scan has ended");
+  if (sim->w.only_background && st->counters.target_waits > 0)
+    sched_fail ("I4", "a client has waited for the target in background "
+                "mode");
+  sim->last_offset = st->offset;
+  sim->last_waits = st->counters.target_waits;
+  sim->was_ready = st->ready;
+  sim->was_synced = st->synced;
+}
+
+/*-- after every step ---------------------------------------------------*/
+
+static void
+look (void *vp)
+{
+  struct sim *sim = vp;
+  struct mirror_status st;
+  struct dirty *dirty = mirror_peek_dirty (sim->m);
+
+  mirror_get_status (sim->m, &st);
+  check_status (sim, &st);
+  /* A job that has been told to end tracks nothing any more. */
+  if (!dirty || sim->cancelling)
+    return;
+  if (sim->looks % 64 == 0) {
+    dirty_check (dirty);
+    dirty_check (mirror_peek_unflushed (sim->m, 0));
+    dirty_check (mirror_peek_unflushed (sim->m, 1));
+  }
+  if (mirror_peek_scanned (sim->m))
+    check_difference (sim, dirty);
+  /* From the power cut until the engine hears of it, nothing can be known. */
+  if (st.synced && !sim->w.power_was_cut)
+    check_synced (sim, &st);
+}
+
+void
+checks_step (void *vp)
+{
+  struct sim *sim = vp;
+
+  if (!sim->watched)
+    return;
+  sim->looks++;
+  if (!sched_try (look, sim))
+    sim->blind++;
+}
+
+/*-- events -------------------------------------------------------------*/
+
+void
+checks_event (void *vp, const struct mirror_event *ev)
+{
+  struct sim *sim = vp;
+  struct mirror_status st;
+  char id[32];
+
+  sched_trace ("event %llu, status %llu, errno %llu", ev->kind, ev->status,
+               (uint64_t) ev->err, 0);
+  snprintf (id, sizeof id, "job%u", sim->job);
+  if (strcmp (ev->id, id) != 0)
+    sched_fail ("events", "an event of %s while %s is the job", ev->id, id);
+  if (sim->event_job != sim->job) {
+    sim->event_job = sim->job;
+    sim->last_status = JOB_UNDEFINED;
+    sim->ready_events = sim->cancelled_events = 0;
+  }
+  switch (ev->kind) {
+  case EVENT_JOB_STATUS_CHANGE:
+    if (!job_may_move (sim->last_status, ev->status))
+      sched_fail ("events", "the job moves from %s to %s",
+                  job_status_name (sim->last_status),
+                  job_status_name (ev->status));
+    sim->last_status = ev->status;
+    break;
+  case EVENT_JOB_READY:
+    if (++sim->ready_events > 1)
+      sched_fail ("events", "two BLOCK_JOB_READY of one job");
+    break;
+  case EVENT_JOB_CANCELLED:
+    if (!sim->cancelling)
+      sched_fail ("events", "BLOCK_JOB_CANCELLED without a cancel");
+    if (++sim->cancelled_events > 1)
+      sched_fail ("events", "two BLOCK_JOB_CANCELLED of one job");
+    break;
+  case EVENT_TARGET_STATE:
+    if (strcmp (ev->target_state, "offline") == 0)
+      sim->session_over = true;
+    break;
+  case EVENT_JOB_COMPLETED:
+  case EVENT_JOB_ERROR:
+  case EVENT_SYNCED:
+    break;
+  }
+  /* The one thing that an event function may call. */
+  if (sched_percent (30))
+    mirror_get_status (sim->m, &st);
+}
+
+/*-- client calls -------------------------------------------------------*/
+
+static void
+touch (struct sim *sim, const struct client_op *op)
+{
+  uint64_t b;
+
+  sim->calls++;
+  if (op->kind != OP_FLUSH)
+    for (b = op->range.start; b < op->range.end; b++)
+      sim->last_touch[b] = sim->calls;
+}
+
+void
+checks_call_begins (struct sim *sim, struct client_op *op)
+{
+  unsigned i;
+
+  sched_trace ("client: call %llu %llu-%llu, flags %llu", op->kind,
+               op->range.start, op->range.end, op->flags);
+  touch (sim, op);
+  op->number = sim->calls;
+  op->job = sim->job;
+  op->covered = op->calls = 0;
+  op->result = 0;
+  op->over = op->teed = op->tracked = op->overlapped = false;
+  op->active = true;
+  for (i = 0; i < sim->w.nr_clients; i++)
+    if (&sim->w.ops[i] != op && sim->w.ops[i].active &&
+        range_overlap (sim->w.ops[i].range, op->range))
+      sim->w.ops[i].overlapped = op->overlapped = true;
+}
+
+void
+checks_call_ends (struct sim *sim, struct client_op *op, int result)
+{
+  uint64_t b;
+
+  sched_trace ("client: call %llu %llu-%llu, result -%llu", op->kind,
+               op->range.start, op->range.end, -result);
+  if (op->calls == 0)
+    sched_fail ("I7", "the source was not asked");
+  if (result != op->result)
+    sched_fail ("I7", "the client gets %d, but the source said %d", result,
+                op->result);
+  if (result == 0 && op->covered != range_len (op->range))
+    sched_fail ("I7", "the source has done %llu bytes of %llu",
+                (unsigned long long) op->covered,
+                (unsigned long long) range_len (op->range));
+  touch (sim, op);
+  if (op->kind == OP_FLUSH && result == 0 && op->number > sim->flushed_call)
+    sim->flushed_call = op->number;
+  /* Of overlapping calls it is not known which came last. */
+  if (result == 0 && (op->flags & LEG_FUA) && !op->overlapped)
+    for (b = op->range.start; b < op->range.end; b++)
+      sim->fua_call[b] = sim->calls + 1;
+  op->active = false;
+}
+
+/*-- at the end ---------------------------------------------------------*/
+
+void
+checks_equal (struct sim *sim, bool stable_too)
+{
+  const struct world *w = &sim->w;
+  uint64_t b;
+
+  for (b = 0; b < sim->size; b++) {
+    if (w->S[b] != w->T[b])
+      sched_fail ("I10", "all is copied, but byte %llu differs (source %02x, "
+                  "target %02x)", (unsigned long long) b, w->S[b], w->T[b]);
+    if (stable_too && w->S[b] != w->stable[b])
+      sched_fail ("I8", "all is flushed, but byte %llu differs (source %02x, "
+                  "stable %02x)", (unsigned long long) b, w->S[b],
+                  w->stable[b]);
+  }
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The fake source, and what it checks: each client's call reaches the source
+ * as it is, once, in the client's own thread, and nobody else writes there
+ * (rules I4, I7).  See fakes.h.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "fakes.h"
+#include "sched.h"
+
+#define GARBAGE 0xee
+
+void
+world_init (struct world *w, uint64_t size, uint64_t target_size)
+{
+  memset (w, 0, sizeof *w);
+  w->size = size;
+  w->target_size = target_size;
+}
+
+struct client_op *
+world_my_op (struct world *w)
+{
+  const int self = sched_self ();
+  unsigned i;
+
+  for (i = 0; i < w->nr_clients; i++)
+    if (w->coroutine[i] == self && w->ops[i].active)
+      return &w->ops[i];
+  return NULL;
+}
+
+bool
+world_client_touches (const struct world *w, uint64_t byte)
+{
+  unsigned i;
+
+  for (i = 0; i < w->nr_clients; i++) {
+    const struct client_op *op = &w->ops[i];
+
+    if (op->active && op->range.start <= byte && byte < op->range.end)
+      return true;
+  }
+  return false;
+}
+
+unsigned
+world_cut (struct range r, struct range *pieces)
+{
+  unsigned n = 1, i, j;
+  uint64_t at;
+
+  pieces[0] = r;
+  while (n < MAX_PIECES && sched_percent (50)) {
+    i = sched_rand (n);
+    if (range_len (pieces[i]) < 2)
+      break;
+    at = pieces[i].start + 1 + sched_rand (range_len (pieces[i]) - 1);
+    pieces[n++] = (struct range) { at, pieces[i].end };
+    pieces[i].end = at;
+  }
+  for (i = n - 1; i > 0; i--) {
+    struct range t = pieces[i];
+
+    j = sched_rand (i + 1);
+    pieces[i] = pieces[j];
+    pieces[j] = t;
+  }
+  return n;
+}
+
+/*-- checks -------------------------------------------------------------*/
+
+static bool
+may_become (const struct client_op *op, enum op_kind kind, unsigned flags)
+{
+  const unsigned as_zero = LEG_MAY_TRIM | LEG_FAST_ZERO;
+
+  if (kind == op->kind)
+    return flags == op->flags ||
+      /* Too late to refuse once a part has been done. */
+      (op->covered > 0 && flags == (op->flags & ~(unsigned) LEG_FAST_ZERO));
+  return op->kind == OP_TRIM && kind == OP_ZERO &&
+    flags == (op->flags | as_zero);
+}
+
+/* The engine changes the source. */
+static struct client_op *
+begin_call (struct world *w, enum op_kind kind, struct range r,
+            unsigned flags, const void *buf)
+{
+  struct client_op *op = world_my_op (w);
+
+  if (!op)
+    sched_fail ("I4", "a thread of the engine changes the source");
+  if (op->over)
+    sched_fail ("I7", "the source is asked again after it has failed");
+  if (!may_become (op, kind, flags))
+    sched_fail ("I7", "the client's call %u with flags %x has become %u "
+                "with flags %x", op->kind, op->flags, kind, flags);
+  if (kind == OP_FLUSH ? op->calls > 0
+      : r.start != op->range.start + op->covered || r.end > op->range.end)
+    sched_fail ("I7", "the source gets other bytes than the client's, or "
+                "gets them twice");
+  if (kind == OP_WRITE && buf != op->buf + op->covered)
+    sched_fail ("I7", "the source gets other data than the client's");
+  op->calls++;
+  /* Only a fast zero asks the source first. */
+  if (!op->teed && kind != OP_FLUSH && !(flags & LEG_FAST_ZERO))
+    op->tracked = true;
+  return op;
+}
+
+static int
+end_call (struct client_op *op, struct range r, int result, bool again)
+{
+  op->result = result;
+  op->tracked = false;          /* the rest is up to the engine */
+  if (result == 0)
+    op->covered += range_len (r);
+  else if (!again)
+    op->over = true;
+  sched_trace ("source: result -%llu", -result, 0, 0, 0);
+  return result;
+}
+
+/*-- operations ---------------------------------------------------------*/
+
+static struct world *
+world_of (struct source *s)
+{
+  return ((struct fake_source *) s)->w;
+}
+
+static void
+maybe_slow (struct world *w)
+{
+  if (sched_percent (w->faults.source_slow))
+    sched_sleep (sched_rand (UINT64_C (300000000)));
+}
+
+static int
+draw_error (struct world *w)
+{
+  return sched_percent (w->faults.source_error)
+    ? sched_percent (50) ? -EIO : -ENOSPC : 0;
+}
+
+/* Land r, or a part of it if that is to fail: from buf, or as value. */
+static int
+land (struct world *w, struct range r, const uint8_t *buf, int value)
+{
+  struct range pieces[MAX_PIECES];
+  const int result = draw_error (w);
+  unsigned n, i, quota;
+
+  maybe_slow (w);
+  n = world_cut (r, pieces);
+  quota = result == 0 ? n : (unsigned) sched_rand (n + 1);
+  for (i = 0; i < quota; i++) {
+    const struct range p = pieces[i];
+
+    sched_yield_here ();
+    sched_trace ("source: bytes %llu-%llu land", p.start, p.end, 0, 0);
+    if (buf)
+      memcpy (&w->S[p.start], buf + (p.start - r.start), range_len (p));
+    else if (value >= 0)
+      memset (&w->S[p.start], value, range_len (p));
+    else if (sched_percent (66))
+      memset (&w->S[p.start], sched_percent (50) ? 0 : GARBAGE,
+              range_len (p));
+  }
+  maybe_slow (w);
+  sched_yield_here ();
+  return result;
+}
+
+static int
+source_pread (struct source *s, void *buf, uint32_t count, uint64_t offset)
+{
+  struct world *w = world_of (s);
+  struct range r = { offset, offset + count }, pieces[MAX_PIECES];
+  const int result = draw_error (w);
+  unsigned n, i;
+
+  if (count == 0 || r.end > w->size)
+    sched_fail ("legs", "read of the source out of range");
+  maybe_slow (w);
+  n = world_cut (r, pieces);
+  for (i = 0; i < n; i++) {
+    sched_yield_here ();
+    memcpy ((uint8_t *) buf + (pieces[i].start - offset),
+            &w->S[pieces[i].start], range_len (pieces[i]));
+  }
+  sched_trace ("source: read %llu-%llu, result -%llu", r.start, r.end,
+               -result, 0);
+  sched_yield_here ();
+  return result;
+}
+
+static int
+source_pwrite (struct source *s, const void *buf, uint32_t count,
+               uint64_t offset, unsigned flags)
+{
+  struct world *w = world_of (s);
+  struct range r = { offset, offset + count };
+  struct client_op *op = begin_call (w, OP_WRITE, r, flags, buf);
+
+  return end_call (op, r, land (w, r, buf, 0), false);
+}
+
+static int
+source_zero (struct source *s, uint32_t count, uint64_t offset,
+             unsigned flags)
+{
+  struct world *w = world_of (s);
+  struct range r = { offset, offset + count };
+  struct client_op *op = begin_call (w, OP_ZERO, r, flags, NULL);
+
+  if (flags & LEG_FAST_ZERO) {
+    if (!s->can_fast_zero)
+      sched_fail ("legs", "fast zero on a source that has none");
+    if (sched_percent (w->faults.refuse_fast_zero)) {
+      maybe_slow (w);
+      sched_yield_here ();
+      return end_call (op, r, -ENOTSUP, op->kind == OP_TRIM);
+    }
+  }
+  return end_call (op, r, land (w, r, NULL, 0), false);
+}
+
+static int
+source_trim (struct source *s, uint32_t count, uint64_t offset,
+             unsigned flags)
+{
+  struct world *w = world_of (s);
+  struct range r = { offset, offset + count };
+  struct client_op *op = begin_call (w, OP_TRIM, r, flags, NULL);
+
+  return end_call (op, r, land (w, r, NULL, -1), false);
+}
+
+static int
+source_flush (struct source *s)
+{
+  struct world *w = world_of (s);
+  const struct range none = { 0, 0 };
+  struct client_op *op = begin_call (w, OP_FLUSH, none, 0, NULL);
+
+  maybe_slow (w);
+  sched_yield_here ();
+  return end_call (op, none, draw_error (w), false);
+}
+
+int
+world_extents (const uint8_t *image, struct range r, extent_fn *fn,
+               void *opaque)
+{
+  struct { struct range r; enum extent_kind kind; } found[64];
+  unsigned n = 0, i;
+  uint64_t at = r.start, end, j;
+  int err;
+
+  /* As of this moment. */
+  while (at < r.end && n < 64 && (n == 0 || !sched_percent (5))) {
+    end = at + (sched_percent (80) ? 512 * (1 + sched_rand (4))
+                : 1 + sched_rand (1500));
+    if (end > r.end)
+      end = r.end;
+    found[n].r = (struct range) { at, end };
+    found[n].kind = EXTENT_ZERO;
+    for (j = at; j < end; j++)
+      if (image[j] != 0)
+        found[n].kind = EXTENT_DATA;
+    if (sched_percent (5))      /* a zero need not be known as such */
+      found[n].kind = EXTENT_DATA;
+    n++;
+    at = end;
+  }
+
+  for (i = 0; i < n; i++) {
+    sched_yield_here ();
+    err = fn (opaque, found[i].r, found[i].kind);
+    if (err < 0)
+      return err;
+  }
+  return 0;
+}
+
+static int
+source_extents (struct source *s, struct range r, extent_fn *fn,
+                void *opaque)
+{
+  struct world *w = world_of (s);
+
+  if (!s->can_extents)
+    sched_fail ("legs", "extents of a source that has none");
+  if (range_empty (r) || r.end > w->size)
+    sched_fail ("legs", "extents of the source out of range");
+  sched_yield_here ();
+  if (sched_percent (w->faults.source_error))
+    return -EIO;
+  return world_extents (w->S, r, fn, opaque);
+}
+
+static const struct source_ops fake_source_ops = {
+  .pread = source_pread,
+  .pwrite = source_pwrite,
+  .zero = source_zero,
+  .trim = source_trim,
+  .flush = source_flush,
+  .extents = source_extents,
+};
+
+void
+world_open_source (struct world *w)
+{
+  w->clients_source = (struct fake_source) {
+    .source = { .ops = &fake_source_ops,
+                .can_fast_zero = sched_percent (60),
+                .can_extents = sched_percent (70) },
+    .w = w,
+  };
+  w->copy_source = w->clients_source;
+}

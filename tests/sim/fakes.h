@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Fake legs: a source and a target in memory, whose requests land in pieces,
+ * in any order, and go wrong in every way that legs.h allows.
+ *
+ * The disk is small (a few granules) and its bytes are real.
+ *
+ * Source.  Synchronous: the calling coroutine does the pieces itself, with
+ * switches between them.  A trim leaves each piece as it was, zero or
+ * garbage.  A failed request has landed in part.
+ *
+ * Target.  The image outlives the sessions.  A request in flight is a list
+ * of pieces; an I/O step of the scheduler lands one piece or sends one reply.
+ * What is written is in a volatile cache (`cached`); `stable` is what a power
+ * cut leaves.  A byte gets from T to stable by
+ *
+ *   FUA                 at the reply
+ *   a good flush        if its write had ended before the flush began
+ *   eviction            at any time
+ *
+ * A failed flush may drop cached bytes for good, as file systems do.  A
+ * session ends by a loss (with or without a power cut of the target) or by
+ * shutdown; until each request in flight has been told -ENOTCONN its pieces
+ * may still land, and never after.
+ *
+ * The fakes also check what the engine does with them; what is wrong ends the
+ * run with the number of the rule.
+ */
+
+#ifndef SIM_FAKES_H
+#define SIM_FAKES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "legs.h"
+#include "range.h"
+#include "sync.h"
+
+#define MAX_DISK (16u << 10)
+#define MAX_CLIENTS 4
+#define MAX_CALLERS (MAX_CLIENTS + 1)     /* the driver flushes, too */
+#define MAX_REQUESTS 64         /* in flight at the target */
+#define MAX_PIECES 4
+
+/* How often things go wrong.  Percent, but for loss_permille: of I/O steps. */
+struct faults {
+  unsigned source_error, source_slow, refuse_fast_zero;
+  unsigned target_error, flush_error, stuck, evict;
+  unsigned loss_permille, power_cut;            /* power_cut: of losses */
+
+  /* A piece of a write that ends well does not land.  No engine can live with
+   * that: it shows that the checks see.
+   */
+  unsigned lie;
+};
+
+enum op_kind { OP_WRITE, OP_ZERO, OP_TRIM, OP_FLUSH };
+
+/* A client's call in progress, and what the source has seen of it. */
+struct client_op {
+  bool active;
+  enum op_kind kind;
+  struct range range;
+  unsigned flags;
+  uint8_t *buf;                 /* OP_WRITE */
+  uint64_t number;              /* of all calls, from 1 */
+  unsigned job;                 /* the job when it was called; 0: none */
+  bool overlapped;              /* by another call at any time */
+
+  uint64_t covered;             /* bytes that the source has done */
+  unsigned calls;
+  int result;                   /* of the source's last call */
+  bool over;                    /* the source has failed it */
+  bool teed;                    /* the target has been asked, too */
+  bool tracked;                 /* changes the source now, and is not teed */
+};
+
+/* Situations that a scenario must have produced (sim.c). */
+enum witness {
+  SEEN_LOSS_DURING_TEE,         /* power cut, a tee in flight, U not empty */
+  SEEN_LAST_COPY,               /* D empty, a copy in flight */
+  SEEN_ACK_DURING_FLUSH,        /* acked during a flush that is good, U kept */
+  SEEN_LATE_ACK,                /* replied before the loss, seen after it */
+  SEEN_OLD_REQUEST,             /* a job starts, an older request in flight */
+  SEEN_SYNCED_AGAIN,            /* synced after it was not, bytes flushed */
+  SEEN_READY_UNDER_LOAD,        /* ready while client writes are in flight */
+  SEEN_SYNCED,
+  NR_WITNESSES
+};
+
+struct fake_request {
+  struct target_req *req;       /* NULL: slot is free */
+  bool write;                   /* or zero */
+  bool stuck;                   /* no reply until unstuck */
+  struct range range;
+  struct range pieces[MAX_PIECES];
+  unsigned nr_pieces, landed;   /* landed: bits */
+  unsigned quota;               /* pieces that land before the reply */
+  int plan;                     /* the reply */
+  bool replied_ok;
+  uint64_t sum;                 /* of buf at the time of submit */
+};
+
+struct world;
+
+struct fake_source {
+  struct source source;
+  struct world *w;
+};
+
+struct fake_target {
+  struct target target;
+  struct world *w;
+  struct fake_target *next;     /* all that are not yet freed */
+  struct thread poller;
+  bool down;                    /* shut down by the engine */
+  bool lost, told, dead;        /* by the other side; dead: power cut */
+  bool quit;
+  struct fake_request requests[MAX_REQUESTS];
+  unsigned flushes;             /* in flight */
+  uint8_t flushing[MAX_DISK];   /* covered by the flush in flight */
+  uint8_t snapshot[MAX_DISK];   /* T when it began */
+  bool acked_meanwhile;
+};
+
+struct world {
+  uint64_t size, target_size;
+  struct faults faults;         /* may change during a run */
+  struct fake_source clients_source, copy_source;
+
+  uint8_t S[MAX_DISK], T[MAX_DISK], stable[MAX_DISK];
+  uint8_t cached[MAX_DISK];     /* T not yet in stable */
+  uint8_t acked[MAX_DISK];      /* ... and the write has ended */
+
+  struct fake_target *targets;
+  bool power_was_cut;           /* in this job's session */
+  bool only_background;         /* this job has never been write-blocking */
+
+  struct client_op ops[MAX_CALLERS];
+  int coroutine[MAX_CALLERS];   /* which coroutine each of them is */
+  unsigned nr_clients;
+
+  uint64_t seen[NR_WITNESSES];
+};
+
+/* Clear; then, in a run, open the source (its features are drawn). */
+extern void world_init (struct world *w, uint64_t size, uint64_t target_size);
+extern void world_open_source (struct world *w);
+
+/* The call of the running coroutine, or NULL if it is not a client's. */
+extern struct client_op *world_my_op (struct world *w);
+
+/* Does any client's call touch the byte? */
+extern bool world_client_touches (const struct world *w, uint64_t byte);
+
+/* A new session; features are drawn by the scheduler's generator. */
+extern struct fake_target *fake_target_new (struct world *w);
+
+/* The other side ends the session (any coroutine, or an I/O step). */
+extern void fake_target_lose (struct fake_target *ft, bool power_cut);
+
+/* Requests that hang go on from now on. */
+extern void world_unstick (struct world *w);
+
+/* For the scheduler. */
+extern size_t world_io_pending (void *world);
+extern void world_io_step (void *world);
+
+/* From here on private to fake-source.c and fake-target.c. */
+
+/* Cut r into 1 ... MAX_PIECES pieces in random order. */
+extern unsigned world_cut (struct range r, struct range *pieces);
+
+/* Answer extents of image as of now, in short pieces, maybe not all of r. */
+extern int world_extents (const uint8_t *image, struct range r,
+                          extent_fn *fn, void *opaque);
+
+#endif /* SIM_FAKES_H */

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The simulator: the engine's own objects on fake legs, fake time and a seeded
+# scheduler.  (No -I here: sched.h is also the name of a system header.)
+
+check_PROGRAMS += tests/sim/sim tests/sim/test-sched
+
+tests_sim_sim_SOURCES = \
+	tests/sim/checks.c \
+	tests/sim/fake-source.c tests/sim/fake-target.c tests/sim/fakes.h \
+	tests/sim/scenarios.c tests/sim/scenarios.h \
+	tests/sim/sched.c tests/sim/sched.h \
+	tests/sim/sim.c tests/sim/sim.h \
+	tests/sim/sync-sim.c \
+	tests/sim/workload.c
+tests_sim_sim_LDADD = libengine.la libdirty.la
+
+tests_sim_test_sched_SOURCES = \
+	tests/sim/sched.c tests/sim/sched.h \
+	tests/sim/sync-sim.c \
+	tests/sim/test-sched.c
+
+TESTS += tests/sim/test-sched tests/sim/test-sim.sh
+EXTRA_DIST += tests/sim/README.md tests/sim/test-sim.sh
+
+# make check-sim-long [SIM_SEEDS=N] [SIM_FIRST=N]: many more seeds, on all
+# processors.
+SIM_SEEDS = 100000
+SIM_FIRST = 1000000
+check-sim-long: tests/sim/sim$(EXEEXT)
+	SIM_SEEDS='$(SIM_SEEDS)' SIM_FIRST='$(SIM_FIRST)' \
+		$(abs_top_builddir)/run $(top_srcdir)/tests/sim/long.sh
+.PHONY: check-sim-long
+EXTRA_DIST += tests/sim/long.sh

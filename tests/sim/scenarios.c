@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See scenarios.h.
+ *
+ * Profiles are drawn by a generator of their own, so that the order in which
+ * a run draws does not change its profile.
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "scenarios.h"
+
+static uint64_t state;
+
+static uint64_t
+draw (uint64_t n)
+{
+  uint64_t z = state += UINT64_C (0x9e3779b97f4a7c15);
+
+  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
+  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
+  return (z ^ (z >> 31)) % n;
+}
+
+/* Mostly 0: runs without faults see more of the rest. */
+static unsigned
+sometimes (unsigned percent)
+{
+  return draw (3) == 0 ? 1 + (unsigned) draw (percent) : 0;
+}
+
+static void
+draw_faults (struct faults *f)
+{
+  f->source_error = sometimes (10);
+  f->source_slow = sometimes (30);
+  f->refuse_fast_zero = (unsigned) draw (3) * 50;
+  f->target_error = sometimes (20);
+  f->flush_error = sometimes (40);
+  f->stuck = draw (6) == 0 ? 2 : 0;
+  f->evict = sometimes (40);
+  f->loss_permille = draw (3) == 0 ? 1 + (unsigned) draw (10) : 0;
+  f->power_cut = (unsigned) draw (3) * 50;
+}
+
+void
+profile_draw (struct profile *p, uint64_t seed,
+              const struct scenario *scenario)
+{
+  state = seed ^ UINT64_C (0x70726f66696c6521);
+  memset (p, 0, sizeof *p);
+  p->clients = 1 + (unsigned) draw (MAX_CLIENTS);
+  p->ops = 5 + (unsigned) draw (30);
+  p->granularity = UINT64_C (512) << (draw (4) == 0 ? draw (2) : 0);
+  p->granules = 3 + (unsigned) draw (p->granularity == 512 ? 18 : 10);
+  p->hot_granules = 1 + (unsigned) draw (4);
+  p->writes = 50;
+  p->zeroes = (unsigned) draw (3) * 12;
+  p->trims = (unsigned) draw (3) * 10;
+  p->flushes = (unsigned) draw (3) * 12;
+  p->fua_percent = (unsigned) draw (3) * 15;
+  p->aligned_percent = (unsigned) draw (4) * 30;
+  p->data_percent = (unsigned) draw (4) * 33;
+  p->equal = draw (4) == 0;
+  p->orders = 2 + (unsigned) draw (10);
+  p->restart_percent = sometimes (40);
+  p->mode_percent = (unsigned) draw (4) * 20;
+  p->speed_percent = sometimes (40);
+  p->lose_percent = sometimes (20);
+  p->settle_percent = (unsigned) draw (4) * 30;
+  p->power_cut = (unsigned) draw (3) * 50;
+  p->write_blocking_percent = (unsigned) draw (3) * 50;
+  p->restart_at_once = draw (2);
+  p->meddler = draw (3) == 0;
+  p->early_percent = 50;
+  draw_faults (&p->faults);
+  if (scenario)
+    scenario->change (p);
+}
+
+uint64_t
+profile_size (const struct profile *p, uint64_t seed)
+{
+  uint64_t size = p->granules * p->granularity;
+
+  state = seed ^ UINT64_C (0x73697a652073697a);
+  if (draw (2))
+    size -= draw (p->granularity);
+  return size;
+}
+
+/*-- named --------------------------------------------------------------*/
+
+/* Small, write-blocking from the start, no faults but the ones set here. */
+static void
+calm (struct profile *p)
+{
+  memset (&p->faults, 0, sizeof p->faults);
+  p->write_blocking_percent = 100;
+  p->early_percent = 100;
+  p->mode_percent = p->speed_percent = p->restart_percent = 0;
+  p->lose_percent = 0;
+  p->trims = 0;
+  p->meddler = false;
+}
+
+/* A tee that clears after its I/O clears what the loss has marked. */
+static void
+h1d (struct profile *p)
+{
+  calm (p);
+  p->granules = 4;
+  p->hot_granules = 1;
+  p->aligned_percent = 90;
+  p->equal = true;
+  p->orders = 6;
+  p->lose_percent = 60;
+  p->power_cut = 100;
+  p->restart_at_once = true;
+  p->faults.loss_permille = 5;
+  p->faults.power_cut = 100;
+}
+
+/* A late track request erased by a tee that clears at its end (H1a). */
+static void
+h1a (struct profile *p)
+{
+  calm (p);
+  p->granules = 4;
+  p->hot_granules = 1;
+  p->aligned_percent = 90;
+  p->clients = 3;
+  p->equal = true;
+  p->orders = 10;
+  p->mode_percent = 100;
+  p->faults.source_slow = 30;
+}
+
+/* D is empty, but the last granule is still being copied: not synced, not
+ * drained.
+ */
+static void
+h2b (struct profile *p)
+{
+  calm (p);
+  p->granules = 3;
+  p->clients = 1;
+  p->ops = 3;
+  p->equal = false;
+  p->data_percent = 100;
+}
+
+/* Synced only when a target flush has followed what was copied. */
+static void
+h3 (struct profile *p)
+{
+  calm (p);
+  p->flushes = 40;
+  p->needs_flush = true;
+  p->orders = 10;
+  p->mode_percent = 60;
+  p->settle_percent = 60;
+  p->faults.evict = 40;
+  p->faults.flush_error = 10;
+}
+
+/* What is acknowledged while a flush is under way does not leave U with it. */
+static void
+h5 (struct profile *p)
+{
+  calm (p);
+  p->clients = 3;
+  p->ops = 30;
+  p->hot_granules = 3;
+  p->flushes = 40;
+  p->equal = true;
+  p->needs_flush = true;
+  p->fua_percent = 0;
+  p->orders = 6;
+  p->lose_percent = 40;
+  p->power_cut = 100;
+  p->restart_at_once = true;
+}
+
+/* Acknowledged before the session was lost, noticed afterwards. */
+static void
+h6 (struct profile *p)
+{
+  h5 (p);
+  p->clients = 4;
+  p->faults.loss_permille = 20;
+  p->faults.power_cut = 70;
+}
+
+/* A job starts while requests of no job or of an older one are in flight. */
+static void
+h11 (struct profile *p)
+{
+  calm (p);
+  p->clients = 4;
+  p->ops = 20;
+  p->orders = 12;
+  p->restart_percent = 70;
+  p->early_percent = 0;
+  p->write_blocking_percent = 50;
+  p->faults.source_slow = 40;
+}
+
+/* Ready is reached although clients never stop. */
+static void
+h13 (struct profile *p)
+{
+  calm (p);
+  p->clients = 4;
+  p->ops = 60;
+  p->settle_percent = 100;
+  p->faults.source_slow = 0;
+}
+
+const struct scenario scenarios[] = {
+  { "H1a", "switches to and fro under late requests", SEEN_SYNCED_AGAIN,
+    h1a },
+  { "H1d", "power cut during a tee", SEEN_LOSS_DURING_TEE, h1d },
+  { "H2b", "the last granule is being copied", SEEN_LAST_COPY, h2b },
+  { "H3", "synced again after a detour", SEEN_SYNCED_AGAIN, h3 },
+  { "H5", "acknowledged during a flush", SEEN_ACK_DURING_FLUSH, h5 },
+  { "H6", "an acknowledgement outlives its session", SEEN_LATE_ACK, h6 },
+  { "H11", "a job starts over requests in flight", SEEN_OLD_REQUEST, h11 },
+  { "H13", "ready under load", SEEN_READY_UNDER_LOAD, h13 },
+  { NULL, NULL, NR_WITNESSES, NULL },
+};
+
+const struct scenario *
+scenario_find (const char *name)
+{
+  const struct scenario *s;
+
+  for (s = scenarios; s->name; s++)
+    if (strcmp (s->name, name) == 0)
+      return s;
+  return NULL;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Profiles of runs: random ones, and those named after the holes that earlier
+ * wordings of the rules had (docs/correctness.md), each with the situation
+ * that it must produce.
+ */
+
+#ifndef SIM_SCENARIOS_H
+#define SIM_SCENARIOS_H
+
+#include <stdint.h>
+
+#include "sim.h"
+
+struct scenario {
+  const char *name;
+  const char *what;
+  enum witness witness;
+  void (*change) (struct profile *p);   /* on top of a random profile */
+};
+
+extern const struct scenario scenarios[];       /* the last has no name */
+
+extern const struct scenario *scenario_find (const char *name);
+
+/* scenario may be NULL. */
+extern void profile_draw (struct profile *p, uint64_t seed,
+                          const struct scenario *scenario);
+
+/* Of the source, bytes; need not be a multiple of the granularity. */
+extern uint64_t profile_size (const struct profile *p, uint64_t seed);
+
+#endif /* SIM_SCENARIOS_H */

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The simulator's command line:
+ *
+ *   sim --seed N [--trace]        one run
+ *   sim --seeds A..B              many; ends at the first that fails
+ *       --keep-going              ... or counts them
+ *       --twice                   each one twice: the trace must be the same
+ *   sim --scenario NAME ...       not a random profile but this one; over all
+ *                                 seeds the situation that it is named after
+ *                                 must have occurred
+ *   sim --lie ...                 the target lies: some run must fail
+ *   sim --steps N                 after so many a run is called a livelock
+ *   sim --list                    the scenarios
+ *
+ * Exit status: 0 all good, 1 a rule is broken, 2 usage, 3 the situation never
+ * occurred; an assertion or a sanitizer keeps its own.
+ */
+
+#include <config.h>
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "scenarios.h"
+#include "sched.h"
+#include "sim.h"
+
+#define MAX_STEPS UINT64_C (3000000)
+#define MAX_SECONDS 60          /* of processor time for one run */
+
+struct totals {
+  uint64_t runs, steps, looks, blind, seen[NR_WITNESSES];
+};
+
+static struct sim sim;
+static const struct scenario *scenario;
+static uint64_t max_steps = MAX_STEPS;
+static bool twice, keep_going, lie;
+
+/*-- one run ------------------------------------------------------------*/
+
+static size_t
+io_pending (void *vp)
+{
+  return world_io_pending (&((struct sim *) vp)->w);
+}
+
+static void
+io_step (void *vp)
+{
+  world_io_step (&((struct sim *) vp)->w);
+}
+
+static void
+run_seed (uint64_t seed, struct totals *totals)
+{
+  static const struct sched_hooks hooks = {
+    .io_pending = io_pending, .io_step = io_step, .check = checks_step,
+    .opaque = &sim,
+  };
+  const struct itimerval limit = { .it_value.tv_sec = MAX_SECONDS };
+  char again[128];
+  unsigned i;
+
+  snprintf (again, sizeof again, "sim%s%s%s --seed %" PRIu64 " --trace",
+            lie ? " --lie" : "", scenario ? " --scenario " : "",
+            scenario ? scenario->name : "", seed);
+  sched_set_replay (again);
+  memset (&sim, 0, sizeof sim);
+  profile_draw (&sim.p, seed, scenario);
+  sim.granularity = sim.p.granularity;
+  sim.size = profile_size (&sim.p, seed);
+  world_init (&sim.w, sim.size, sim.size + (seed % 3 == 0 ? 512 : 0));
+  sim.w.faults = sim.p.faults;
+  if (lie)
+    sim.w.faults.lie = 5;
+
+  setitimer (ITIMER_VIRTUAL, &limit, NULL);
+  sched_run (seed, max_steps, &hooks, sim_drive, &sim);
+
+  totals->runs++;
+  totals->steps += sched_steps ();
+  totals->looks += sim.looks;
+  totals->blind += sim.blind;
+  for (i = 0; i < NR_WITNESSES; i++)
+    totals->seen[i] += sim.w.seen[i];
+}
+
+static void
+run (uint64_t seed, struct totals *totals)
+{
+  uint64_t hash;
+
+  run_seed (seed, totals);
+  if (!twice)
+    return;
+  hash = sched_hash ();
+  run_seed (seed, totals);
+  if (sched_hash () != hash)
+    sched_fail ("sim", "the second run of the seed was another one");
+}
+
+/* In a child process.  Returns whether it was good. */
+static bool
+run_apart (uint64_t seed)
+{
+  struct totals totals = { 0 };
+  int status;
+  pid_t pid;
+
+  fflush (NULL);
+  pid = fork ();
+  if (pid == -1) {
+    perror ("fork");
+    exit (EXIT_FAILURE);
+  }
+  if (pid == 0) {
+    run (seed, &totals);
+    _exit (0);
+  }
+  if (waitpid (pid, &status, 0) != pid) {
+    perror ("waitpid");
+    exit (EXIT_FAILURE);
+  }
+  return status == 0;
+}
+
+/*-- signals ------------------------------------------------------------*/
+
+static void
+on_signal (int sig)
+{
+  static volatile sig_atomic_t again;
+
+  signal (sig, SIG_DFL);
+  if (!again) {
+    again = 1;
+    sched_report (sig == SIGABRT ? "assert" : sig == SIGVTALRM ? "stuck"
+                  : "crash",
+                  sig == SIGABRT ? "the program has aborted"
+                  : sig == SIGVTALRM ? "a coroutine does not give way"
+                  : "the program has crashed");
+  }
+  raise (sig);
+}
+
+static void
+catch_signals (void)
+{
+  static char stack[64 << 10];
+  const stack_t alternative = { .ss_sp = stack, .ss_size = sizeof stack };
+  struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
+
+  sigaltstack (&alternative, NULL);
+  sigaction (SIGABRT, &sa, NULL);
+  sigaction (SIGVTALRM, &sa, NULL);
+#ifndef __SANITIZE_ADDRESS__
+  sigaction (SIGSEGV, &sa, NULL);
+  sigaction (SIGBUS, &sa, NULL);
+#endif
+}
+
+/*-- options ------------------------------------------------------------*/
+
+static void
+list (void)
+{
+  const struct scenario *s;
+
+  for (s = scenarios; s->name; s++)
+    printf ("%-5s %s\n", s->name, s->what);
+}
+
+static void __attribute__ ((__noreturn__))
+usage (void)
+{
+  fprintf (stderr, "usage: sim --seed N | --seeds A..B [--scenario NAME] "
+           "[--steps N] [--trace] [--twice] [--keep-going] [--lie]\n"
+           "       sim --list\n");
+  exit (2);
+}
+
+static uint64_t
+number (const char *s, char **end)
+{
+  if (*s < '0' || *s > '9')
+    usage ();
+  return strtoull (s, end, 0);
+}
+
+static void
+parse_seeds (const char *arg, uint64_t *first, uint64_t *last)
+{
+  char *end;
+
+  *first = *last = number (arg, &end);
+  if (strncmp (end, "..", 2) == 0)
+    *last = number (end + 2, &end);
+  if (*end != '\0' || *last < *first)
+    usage ();
+}
+
+static void
+parse (int argc, char *argv[], uint64_t *first, uint64_t *last)
+{
+  static const struct option options[] = {
+    { "seed", required_argument, NULL, 's' },
+    { "seeds", required_argument, NULL, 's' },
+    { "steps", required_argument, NULL, 'n' },
+    { "scenario", required_argument, NULL, 'c' },
+    { "trace", no_argument, NULL, 't' },
+    { "twice", no_argument, NULL, '2' },
+    { "keep-going", no_argument, NULL, 'k' },
+    { "lie", no_argument, NULL, 'L' },
+    { "list", no_argument, NULL, 'l' },
+    { NULL, 0, NULL, 0 },
+  };
+  bool have_seeds = false;
+  char *end;
+  int c;
+
+  while ((c = getopt_long (argc, argv, "", options, NULL)) != -1)
+    switch (c) {
+    case 's':
+      parse_seeds (optarg, first, last);
+      have_seeds = true;
+      break;
+    case 'n':
+      max_steps = number (optarg, &end);
+      break;
+    case 'c':
+      scenario = scenario_find (optarg);
+      if (!scenario)
+        usage ();
+      break;
+    case 't':
+      sched_set_trace (true);
+      break;
+    case '2':
+      twice = true;
+      break;
+    case 'k':
+      keep_going = true;
+      break;
+    case 'L':
+      lie = true;
+      break;
+    case 'l':
+      list ();
+      exit (0);
+    default:
+      usage ();
+    }
+  if (optind < argc || !have_seeds)
+    usage ();
+}
+
+int
+main (int argc, char *argv[])
+{
+  struct totals totals = { 0 };
+  uint64_t first = 0, last = 0, seed, bad = 0;
+
+  parse (argc, argv, &first, &last);
+  catch_signals ();
+  for (seed = first; seed <= last; seed++)
+    if (keep_going)
+      bad += !run_apart (seed);
+    else
+      run (seed, &totals);
+  if (keep_going) {
+    printf ("%" PRIu64 " of %" PRIu64 " seeds failed\n", bad,
+            last - first + 1);
+    return bad ? 1 : 0;
+  }
+
+  printf ("%s: seeds %" PRIu64 "..%" PRIu64 " good: %" PRIu64 " runs, %"
+          PRIu64 " steps, %" PRIu64 "%% of them unseen, last trace %016"
+          PRIx64 "\n", scenario ? scenario->name : "random", first, last,
+          totals.runs, totals.steps,
+          totals.looks ? totals.blind * 100 / totals.looks : 0,
+          sched_hash ());
+  if (scenario && totals.seen[scenario->witness] == 0) {
+    printf ("%s: the situation (%s) never occurred\n", scenario->name,
+            scenario->what);
+    return 3;
+  }
+  return 0;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One simulated run: a disk, a mirror, clients, somebody who gives orders, and
+ * the rules that are checked after every step.
+ *
+ * A run is a function of its profile and its seed.  The profile of a random
+ * run is drawn from the seed as well.
+ */
+
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fakes.h"
+#include "mirror.h"
+
+struct profile {
+  unsigned clients, ops;        /* ops of each client */
+  unsigned granules;
+  uint64_t granularity;
+  unsigned hot_granules;        /* most requests go there */
+  /* Parts of what clients do. */
+  unsigned writes, zeroes, trims, flushes;
+  unsigned fua_percent, aligned_percent;
+  unsigned data_percent;        /* of the granules at the start, both legs */
+  bool equal;                   /* the legs are equal at the start */
+
+  unsigned orders;              /* of the driver */
+  unsigned restart_percent, mode_percent, speed_percent, lose_percent;
+  unsigned settle_percent;      /* orders that wait for ready first */
+  unsigned power_cut;           /* of ordered losses */
+  unsigned write_blocking_percent;
+  bool restart_at_once;         /* a lost job is replaced at once */
+  bool needs_flush;             /* only targets that can */
+  bool meddler;                 /* a second giver of orders */
+  unsigned early_percent;       /* start before the clients do anything */
+  struct faults faults;
+};
+
+struct sim {
+  struct profile p;
+  struct world w;
+  struct mirror *m;
+  uint64_t size, granularity;
+
+  unsigned job;                 /* number of the latest job, 0: none yet */
+  bool cancelling;              /* it has been told to end */
+  bool meddler_may_go;
+  bool watched;                 /* m is alive */
+
+  /* Calls of clients, counted at entry and at exit. */
+  uint64_t calls;
+  uint64_t last_touch[MAX_DISK];        /* of each byte */
+  uint64_t flushed_call;        /* entry of the latest good client flush */
+  uint64_t fua_call[MAX_DISK];  /* end of the latest good FUA request */
+  uint64_t stamp;
+
+  /* checks.c */
+  uint64_t looks, blind;
+  unsigned status_job, event_job;
+  uint64_t last_offset, last_waits;
+  bool was_ready, was_synced;
+  bool session_over;            /* the engine has said so: U is no excuse */
+  enum job_status last_status;
+  unsigned ready_events, cancelled_events;
+};
+
+/* workload.c: the first coroutine; arg is the struct sim. */
+extern void sim_drive (void *sim);
+
+/* checks.c: after every step; the event callback; the end of a run. */
+extern void checks_step (void *sim);
+extern void checks_event (void *sim, const struct mirror_event *ev);
+extern void checks_call_begins (struct sim *sim, struct client_op *op);
+extern void checks_call_ends (struct sim *sim, struct client_op *op,
+                              int result);
+extern void checks_equal (struct sim *sim, bool stable_too);
+
+#endif /* SIM_SIM_H */

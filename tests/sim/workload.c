@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who drives the mirror in a run: clients with random requests, and a driver
+ * that starts, disturbs and cancels jobs; at the end it lets a job come to
+ * rest without any faults, so that every run ends with equal legs.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sched.h"
+#include "sim.h"
+
+#define MS UINT64_C (1000000)
+#define SECOND UINT64_C (1000000000)
+
+/* By the fake clock: longer than any back-off, shorter than the hour after
+ * which a thread that has missed its wakeup looks again.
+ */
+#define PATIENCE (300 * SECOND)
+
+struct client {
+  struct sim *sim;
+  unsigned number;
+  struct thread thread;
+  bool started;
+};
+
+/*-- clients ------------------------------------------------------------*/
+
+static struct range
+random_range (const struct sim *sim)
+{
+  const uint64_t g = sim->granularity;
+  uint64_t space = sim->size, len;
+  struct range r;
+
+  if (sched_percent (75) && sim->p.hot_granules * g < space)
+    space = sim->p.hot_granules * g;
+  switch (sched_rand (4)) {
+  case 0:
+    len = 1 + sched_rand (16);
+    break;
+  case 1:
+    len = g / 2 + sched_rand (g);
+    break;
+  default:
+    len = 1 + sched_rand (4 * g);
+    break;
+  }
+  r.start = sched_rand (space);
+  r.end = r.start + len;
+  if (sched_percent (sim->p.aligned_percent)) {
+    r.start = round_down_p2 (r.start, g);
+    r.end = round_up_p2 (r.end, g);
+  }
+  if (r.end > sim->size)
+    r.end = sim->size;
+  return r;
+}
+
+static void
+fill (struct sim *sim, struct client_op *op)
+{
+  const uint64_t n = range_len (op->range);
+  uint64_t i, stamp = ++sim->stamp;
+  const bool zeroes = sched_percent (5);
+
+  op->buf = malloc (n);
+  if (!op->buf)
+    abort ();
+  for (i = 0; i < n; i++)
+    op->buf[i] = zeroes ? 0 : (uint8_t) (stamp * 37 + i / 16 + 1);
+}
+
+static void
+draw_op (struct sim *sim, struct client_op *op)
+{
+  const struct profile *p = &sim->p;
+  uint64_t pick = sched_rand (p->writes + p->zeroes + p->trims + p->flushes);
+
+  op->flags = sched_percent (p->fua_percent) ? LEG_FUA : 0;
+  op->range = random_range (sim);
+  op->buf = NULL;
+  if (pick < p->writes) {
+    op->kind = OP_WRITE;
+    fill (sim, op);
+  }
+  else if ((pick -= p->writes) < p->zeroes) {
+    op->kind = OP_ZERO;
+    if (sched_percent (50))
+      op->flags |= LEG_MAY_TRIM;
+    if (sim->w.clients_source.source.can_fast_zero && sched_percent (40))
+      op->flags |= LEG_FAST_ZERO;
+  }
+  else if (pick - p->zeroes < p->trims)
+    op->kind = OP_TRIM;
+  else {
+    op->kind = OP_FLUSH;
+    op->flags = 0;
+    op->range = (struct range) { 0, 0 };
+  }
+}
+
+static int
+call (struct sim *sim, const struct client_op *op)
+{
+  struct source *source = &sim->w.clients_source.source;
+  const uint32_t count = (uint32_t) range_len (op->range);
+
+  switch (op->kind) {
+  case OP_WRITE:
+    return mirror_pwrite (sim->m, source, op->buf, count, op->range.start,
+                          op->flags);
+  case OP_ZERO:
+    return mirror_zero (sim->m, source, count, op->range.start, op->flags);
+  case OP_TRIM:
+    return mirror_trim (sim->m, source, count, op->range.start, op->flags);
+  case OP_FLUSH:
+    return mirror_flush (sim->m, source);
+  }
+  return -EINVAL;
+}
+
+static void
+client_main (void *vp)
+{
+  struct client *c = vp;
+  struct sim *sim = c->sim;
+  struct client_op *op = &sim->w.ops[c->number];
+  unsigned i;
+  int result;
+
+  sim->w.coroutine[c->number] = sched_self ();
+  for (i = 0; i < sim->p.ops; i++) {
+    if (sched_percent (20))
+      sched_sleep (sched_rand (sched_percent (50) ? MS : 200 * MS));
+    draw_op (sim, op);
+    checks_call_begins (sim, op);
+    result = call (sim, op);
+    checks_call_ends (sim, op, result);
+    free (op->buf);
+    op->buf = NULL;
+  }
+}
+
+/*-- orders -------------------------------------------------------------*/
+
+static void
+start_job (struct sim *sim)
+{
+  static const uint64_t bufs[] = { 1, 1, 2, 3 };
+  char id[32];
+  struct job_params params = {
+    .id = id,
+    .copy_mode = sched_percent (sim->p.write_blocking_percent)
+      ? COPY_WRITE_BLOCKING : COPY_BACKGROUND,
+    .granularity = sim->granularity,
+    .speed = sched_percent (25) ? 2000 + sched_rand (200000) : 0,
+    .buf_size = sched_percent (40) ? sim->granularity * bufs[sched_rand (4)]
+      : (1 + sched_rand (3)) * (UINT64_C (512) << 10),
+    .copiers = (unsigned) sched_rand (5),
+  };
+  struct fake_target *ft;
+  unsigned i;
+  int r;
+
+  do {
+    ft = fake_target_new (&sim->w);
+    if (!sim->p.needs_flush || ft->target.can_flush)
+      break;
+    ft->target.ops->free (&ft->target);
+  } while (true);
+  sim->job++;
+  sim->cancelling = sim->session_over = false;
+  sim->w.power_was_cut = ft->dead;
+  sim->w.only_background = params.copy_mode == COPY_BACKGROUND;
+  snprintf (id, sizeof id, "job%u", sim->job);
+  sched_trace ("order: start job %llu, mode %llu, speed %llu, buf %llu",
+               sim->job, params.copy_mode, params.speed, params.buf_size);
+  r = mirror_start (sim->m, &params, &sim->w.copy_source.source,
+                    &ft->target);
+  if (r != 0)
+    sched_fail ("start", "mirror_start without a job: %d", r);
+  for (i = 0; i < sim->w.nr_clients; i++)
+    if (sim->w.ops[i].active && sim->w.ops[i].job != sim->job &&
+        sim->w.ops[i].kind != OP_FLUSH)
+      sim->w.seen[SEEN_OLD_REQUEST]++;
+}
+
+static void
+cancel_job (struct sim *sim)
+{
+  enum job_status status;
+  int r;
+
+  sched_trace ("order: cancel", 0, 0, 0, 0);
+  sim->cancelling = true;
+  r = mirror_cancel (sim->m, sched_percent (50) ? NULL : "nonsense", &status);
+  if (r == -ENOENT)
+    r = mirror_cancel (sim->m, NULL, &status);
+  if (r != 0 && r != -ENOENT && r != -EPERM)
+    sched_fail ("cancel", "mirror_cancel: %d", r);
+}
+
+static void
+cancel_and_wait (struct sim *sim)
+{
+  cancel_job (sim);
+  if (mirror_wait_idle (sim->m, sched_now () + 60 * SECOND) != 0)
+    sched_fail ("cancel", "a cancelled job has not ended after a minute");
+}
+
+static void
+set_mode (struct sim *sim, enum copy_mode mode)
+{
+  enum job_status status;
+  int r;
+
+  sched_trace ("order: mode %llu", mode, 0, 0, 0);
+  if (mode == COPY_WRITE_BLOCKING)
+    sim->w.only_background = false;
+  r = mirror_set_mode (sim->m, NULL, mode, &status);
+  if (r != 0 && r != -ENOENT && r != -EPERM)
+    sched_fail ("mode", "mirror_set_mode: %d", r);
+}
+
+static void
+set_speed (struct sim *sim, uint64_t speed)
+{
+  enum job_status status;
+  int r;
+
+  sched_trace ("order: speed %llu", speed, 0, 0, 0);
+  r = mirror_set_speed (sim->m, NULL, speed, &status);
+  if (r != 0 && r != -ENOENT && r != -EPERM)
+    sched_fail ("speed", "mirror_set_speed: %d", r);
+}
+
+static void
+lose_target (struct sim *sim)
+{
+  if (sim->w.targets)
+    fake_target_lose (sim->w.targets, sched_percent (sim->p.power_cut));
+}
+
+static void
+pause_a_little (void)
+{
+  static const uint64_t longest[] = { 10000, MS, 100 * MS, 2 * SECOND };
+
+  sched_sleep (sched_rand (longest[sched_rand (4)]));
+}
+
+/* The second giver of orders: races with the driver, but starts nothing. */
+static void
+meddle (void *vp)
+{
+  struct sim *sim = vp;
+  struct mirror_status st;
+
+  while (!sim->meddler_may_go) {
+    pause_a_little ();
+    switch (sched_rand (8)) {
+    case 0:
+      set_mode (sim, sched_percent (50) ? COPY_BACKGROUND
+                : COPY_WRITE_BLOCKING);
+      break;
+    case 1:
+      set_speed (sim, sched_percent (50) ? 0 : 5000);
+      break;
+    case 2:
+      if (sched_percent (20))
+        cancel_job (sim);
+      break;
+    default:
+      mirror_get_status (sim->m, &st);
+      if (st.len - st.offset != st.dirty_bytes + st.inflight_bytes +
+          st.unscanned_bytes)
+        sched_fail ("status", "len - offset is not dirty + in flight");
+      break;
+    }
+  }
+}
+
+static bool
+have_job (struct sim *sim, bool *online, bool *ready)
+{
+  struct mirror_status st;
+
+  mirror_get_status (sim->m, &st);
+  *online = st.target_online && sim->w.targets && !sim->w.targets->lost;
+  *ready = st.ready;
+  return mirror_wait_idle (sim->m, 0) != 0;
+}
+
+/* Wait for ready, but not for ever: faults and clients may prevent it. */
+static void
+await_ready (struct sim *sim)
+{
+  bool online, ready;
+  unsigned i;
+
+  for (i = 0; i < 40; i++) {
+    if (!have_job (sim, &online, &ready) || !online || ready)
+      return;
+    sched_sleep (50 * MS);
+  }
+}
+
+static void
+give_order (struct sim *sim)
+{
+  const struct profile *p = &sim->p;
+  bool online, ready;
+
+  if (!have_job (sim, &online, &ready)) {
+    start_job (sim);
+    return;
+  }
+  if (sched_percent (p->settle_percent))
+    await_ready (sim);
+  if ((!online && (p->restart_at_once || sched_percent (30))) ||
+      sched_percent (p->restart_percent)) {
+    cancel_and_wait (sim);
+    start_job (sim);
+    return;
+  }
+  if (sched_percent (p->mode_percent))
+    set_mode (sim, sched_percent (50) ? COPY_BACKGROUND
+              : COPY_WRITE_BLOCKING);
+  if (sched_percent (p->speed_percent))
+    set_speed (sim, sched_percent (50) ? 0 : 1000 + sched_rand (100000));
+  if (sched_percent (p->lose_percent))
+    lose_target (sim);
+}
+
+/*-- the end of a run ---------------------------------------------------*/
+
+enum rest { REST_DRAINED, REST_READY, REST_SYNCED };
+
+static void
+await (struct sim *sim, enum rest what)
+{
+  const uint64_t deadline = sched_now () + PATIENCE;
+  struct mirror_status st;
+  bool there = false;
+
+  while (!there) {
+    mirror_get_status (sim->m, &st);
+    if (!st.have_job || !st.target_online)
+      sched_fail ("rest", "the job or its session has ended by itself");
+    if (what == REST_DRAINED)
+      there = !st.scanning && !st.dirty_bytes && !st.inflight_bytes;
+    else
+      there = what == REST_READY ? st.ready : st.synced;
+    if (!there && sched_now () > deadline)
+      sched_fail ("rest", "%s is not reached: %llu bytes dirty, %llu in "
+                  "flight, scanning %d", what == REST_DRAINED ? "copied"
+                  : what == REST_READY ? "ready" : "synced",
+                  (unsigned long long) st.dirty_bytes,
+                  (unsigned long long) st.inflight_bytes, st.scanning);
+    if (!there)
+      sched_sleep (20 * MS);
+  }
+}
+
+/* The driver as a client: the last of the slots. */
+static void
+flush (struct sim *sim)
+{
+  struct client_op *op = &sim->w.ops[sim->p.clients];
+
+  *op = (struct client_op) { .kind = OP_FLUSH };
+  checks_call_begins (sim, op);
+  checks_call_ends (sim, op, call (sim, op));
+}
+
+static void
+come_to_rest (struct sim *sim)
+{
+  struct fake_target *ft;
+  bool online, ready;
+
+  if (have_job (sim, &online, &ready) && (!online || sim->cancelling))
+    cancel_and_wait (sim);
+  if (!have_job (sim, &online, &ready))
+    start_job (sim);
+  set_speed (sim, 0);
+  await (sim, REST_DRAINED);
+  checks_equal (sim, false);
+  await (sim, REST_READY);
+  set_mode (sim, COPY_WRITE_BLOCKING);
+  ft = sim->w.targets;
+  if (ft && ft->target.can_flush) {
+    await (sim, REST_SYNCED);
+    flush (sim);
+    checks_equal (sim, true);
+  }
+}
+
+static void
+fill_images (struct sim *sim)
+{
+  struct world *w = &sim->w;
+  bool data = false, old = false;
+  uint64_t b;
+
+  for (b = 0; b < w->target_size; b++) {
+    if (b % sim->granularity == 0) {
+      data = sched_percent (sim->p.data_percent);
+      old = sched_percent (sim->p.data_percent);
+    }
+    if (b < sim->size)
+      w->S[b] = data ? (uint8_t) (b / 7 + 1) : 0;
+    w->T[b] = old ? (uint8_t) (b / 5 + 3) : 0;
+  }
+  if (sim->p.equal)
+    memcpy (w->T, w->S, sim->size);
+  memcpy (w->stable, w->T, w->target_size);
+}
+
+static void
+start_clients (struct sim *sim, struct client *clients)
+{
+  static const char *const names[MAX_CLIENTS] = {
+    "client0", "client1", "client2", "client3"
+  };
+  unsigned i;
+
+  sim->w.nr_clients = sim->p.clients + 1;
+  sim->w.coroutine[sim->p.clients] = sched_self ();
+  for (i = 0; i < sim->p.clients; i++) {
+    sim->w.coroutine[i] = -1;
+    clients[i] = (struct client) { .sim = sim, .number = i };
+    if (thread_start (&clients[i].thread, names[i], client_main,
+                      &clients[i]) != 0)
+      abort ();
+  }
+}
+
+void
+sim_drive (void *vp)
+{
+  struct sim *sim = vp;
+  struct mirror_config config = {
+    .size = sim->size, .clock = &sched_clock,
+    .event = checks_event, .event_opaque = sim,
+  };
+  struct client clients[MAX_CLIENTS];
+  struct thread meddler;
+  unsigned i;
+
+  world_open_source (&sim->w);
+  fill_images (sim);
+  sim->m = mirror_new (&config);
+  if (!sim->m)
+    abort ();
+  sim->watched = true;
+  if (sched_percent (sim->p.early_percent))
+    start_job (sim);
+  start_clients (sim, clients);
+  if (sim->p.meddler && thread_start (&meddler, "meddler", meddle, sim) != 0)
+    abort ();
+  for (i = 0; i < sim->p.orders; i++) {
+    pause_a_little ();
+    give_order (sim);
+  }
+
+  /* Nothing goes wrong any more. */
+  sched_trace ("the faults end", 0, 0, 0, 0);
+  memset (&sim->w.faults, 0, sizeof sim->w.faults);
+  world_unstick (&sim->w);
+  for (i = 0; i < sim->p.clients; i++)
+    thread_join (&clients[i].thread);
+  sim->meddler_may_go = true;
+  if (sim->p.meddler)
+    thread_join (&meddler);
+  come_to_rest (sim);
+
+  if (sched_percent (50))
+    cancel_and_wait (sim);
+  sim->cancelling = true;
+  sim->watched = false;
+  mirror_free (sim->m);
+  if (sim->w.targets)
+    sched_fail ("end", "a target was not freed");
+}

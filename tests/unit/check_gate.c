@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The gate: who is waited for, and that nobody slips through (rules I4, I6). */
+
+#include <config.h>
+
+/* Assertions are on in the code tested; keep the test's own likewise. */
+#undef NDEBUG
+
+#include <check.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "gate.h"
+
+static struct gate *g;
+/* The gate never looks into a job. */
+static char job_storage[3];
+#define JOB(i) ((struct job *) &job_storage[i])
+
+static void
+setup (void)
+{
+  g = gate_new ();
+  ck_assert_ptr_nonnull (g);
+}
+
+static void
+teardown (void)
+{
+  gate_free (g);
+}
+
+struct waiter {
+  struct thread thread;
+  struct job *job;
+  bool others;
+  _Atomic bool done;
+};
+
+static void
+waiter_main (void *vp)
+{
+  struct waiter *w = vp;
+
+  if (w->others)
+    gate_wait_others (g, w->job);
+  else
+    gate_wait_job (g, w->job);
+  atomic_store (&w->done, true);
+}
+
+static void
+start (struct waiter *w)
+{
+  ck_assert_int_eq (thread_start (&w->thread, "waiter", waiter_main, w), 0);
+}
+
+START_TEST (a_new_gate_has_no_job)
+{
+  const struct regime *r = gate_enter (g);
+
+  ck_assert_int_eq (r->kind, REGIME_NONE);
+  ck_assert_ptr_null (r->job);
+  gate_leave (g, r);
+}
+END_TEST
+
+START_TEST (requests_see_the_newest_regime)
+{
+  const struct regime *r;
+  int i;
+
+  for (i = 0; i < 1000; ++i) {
+    gate_publish (g, i % 2 ? REGIME_TEE : REGIME_TRACK, JOB (i % 3));
+    r = gate_enter (g);
+    ck_assert_int_eq (r->kind, i % 2 ? REGIME_TEE : REGIME_TRACK);
+    ck_assert_ptr_eq (r->job, JOB (i % 3));
+    gate_leave (g, r);
+  }
+}
+END_TEST
+
+/* What a request sampled stays what it was while it is inside. */
+START_TEST (a_regime_is_kept_while_somebody_is_inside)
+{
+  const struct regime *old, *r;
+  int i;
+
+  gate_publish (g, REGIME_TEE, JOB (0));
+  old = gate_enter (g);
+  for (i = 0; i < 1000; ++i) {
+    gate_publish (g, REGIME_TRACK, JOB (1));
+    r = gate_enter (g);
+    ck_assert_ptr_ne (r, old);
+    gate_leave (g, r);
+  }
+  ck_assert_int_eq (old->kind, REGIME_TEE);
+  ck_assert_ptr_eq (old->job, JOB (0));
+  gate_leave (g, old);
+}
+END_TEST
+
+/* A request of no job, and one of the job before, both count (hole H11). */
+START_TEST (start_waits_for_none_and_for_older_jobs)
+{
+  const struct regime *none = gate_enter (g), *older, *own;
+  struct waiter w = { .job = JOB (1), .others = true };
+
+  gate_publish (g, REGIME_TRACK, JOB (0));
+  older = gate_enter (g);
+  gate_publish (g, REGIME_TRACK, JOB (1));
+  own = gate_enter (g);         /* the new job's own: not waited for */
+  start (&w);
+
+  gate_leave (g, none);
+  sched_yield ();
+  ck_assert (!atomic_load (&w.done));
+  gate_leave (g, older);
+  thread_join (&w.thread);
+  ck_assert (atomic_load (&w.done));
+  gate_leave (g, own);
+}
+END_TEST
+
+/* ... in the other order, too. */
+START_TEST (start_waits_for_older_jobs_and_for_none)
+{
+  const struct regime *none = gate_enter (g), *older;
+  struct waiter w = { .job = JOB (1), .others = true };
+
+  gate_publish (g, REGIME_TEE, JOB (0));
+  older = gate_enter (g);
+  gate_publish (g, REGIME_TRACK, JOB (1));
+  start (&w);
+  gate_leave (g, older);
+  sched_yield ();
+  ck_assert (!atomic_load (&w.done));
+  gate_leave (g, none);
+  thread_join (&w.thread);
+}
+END_TEST
+
+START_TEST (end_waits_for_all_modes_of_the_job)
+{
+  const struct regime *track, *tee, *none;
+  struct waiter w = { .job = JOB (0), .others = false };
+
+  gate_publish (g, REGIME_TRACK, JOB (0));
+  track = gate_enter (g);
+  gate_publish (g, REGIME_TEE, JOB (0));
+  tee = gate_enter (g);
+  gate_publish (g, REGIME_NONE, NULL);
+  none = gate_enter (g);        /* not waited for */
+  start (&w);
+  gate_leave (g, track);
+  sched_yield ();
+  ck_assert (!atomic_load (&w.done));
+  gate_leave (g, tee);
+  thread_join (&w.thread);
+  gate_leave (g, none);
+}
+END_TEST
+
+/* Requests come and go while regimes change.  Each counts itself in the job
+ * that it sampled; after a wait for the job's end that count must be 0, and
+ * stay so.
+ */
+static _Atomic int inside[2];
+static _Atomic bool stop;
+static _Atomic unsigned long passes;
+
+static void
+client_main (void *vp)
+{
+  const struct regime *r;
+  int i;
+
+  (void) vp;
+  while (!atomic_load (&stop)) {
+    r = gate_enter (g);
+    if (r->job) {
+      i = r->job == JOB (1);
+      atomic_fetch_add (&inside[i], 1);
+      sched_yield ();
+      atomic_fetch_sub (&inside[i], 1);
+    }
+    gate_leave (g, r);
+    atomic_fetch_add (&passes, 1);
+  }
+}
+
+START_TEST (waiting_ends_under_load_and_is_right)
+{
+  struct thread t[6];
+  int i, n;
+
+  for (i = 0; i < 6; ++i)
+    ck_assert_int_eq (thread_start (&t[i], "client", client_main, NULL), 0);
+  while (atomic_load (&passes) < 1000)  /* the load is there */
+    sched_yield ();
+  for (n = 0; n < 2000; ++n) {
+    i = n % 2;
+    gate_publish (g, REGIME_TRACK, JOB (i));
+    gate_wait_others (g, JOB (i));
+    ck_assert_int_eq (atomic_load (&inside[!i]), 0);
+    gate_publish (g, REGIME_TEE, JOB (i));
+    gate_publish (g, REGIME_NONE, NULL);
+    gate_wait_job (g, JOB (i));
+    ck_assert_int_eq (atomic_load (&inside[i]), 0);
+  }
+  atomic_store (&stop, true);
+  for (i = 0; i < 6; ++i)
+    thread_join (&t[i]);
+}
+END_TEST
+
+int
+main (void)
+{
+  Suite *s = suite_create ("gate");
+  TCase *tc = tcase_create ("gate");
+  SRunner *sr;
+  int failed;
+
+  tcase_add_checked_fixture (tc, setup, teardown);
+  tcase_set_timeout (tc, 60);
+  tcase_add_test (tc, a_new_gate_has_no_job);
+  tcase_add_test (tc, requests_see_the_newest_regime);
+  tcase_add_test (tc, a_regime_is_kept_while_somebody_is_inside);
+  tcase_add_test (tc, start_waits_for_none_and_for_older_jobs);
+  tcase_add_test (tc, start_waits_for_older_jobs_and_for_none);
+  tcase_add_test (tc, end_waits_for_all_modes_of_the_job);
+  tcase_add_test (tc, waiting_ends_under_load_and_is_right);
+  suite_add_tcase (s, tc);
+  sr = srunner_create (s);
+  srunner_run_all (sr, CK_NORMAL);
+  failed = srunner_ntests_failed (sr);
+  srunner_free (sr);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Back-off of ranges whose copy failed, under a clock that the test moves. */
+
+#include <config.h>
+
+/* Assertions are on in the code tested; keep the test's own likewise. */
+#undef NDEBUG
+
+#include <check.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "retry.h"
+
+#define G UINT64_C (65536)
+#define S UINT64_C (1000000000)
+
+static struct retry r;
+
+static void
+setup (void)
+{
+  retry_init (&r, 12345);
+}
+
+/* When may the granule at g be tried, asked at `now`? */
+static uint64_t
+due (uint64_t g, uint64_t now)
+{
+  struct range range = { g * G, (g + 1) * G };
+  uint64_t when = 0;
+
+  return retry_allows (&r, &range, now, &when) ? now : when;
+}
+
+START_TEST (nothing_waits_at_first)
+{
+  ck_assert_uint_eq (due (0, 7), 7);
+}
+END_TEST
+
+START_TEST (delay_doubles_up_to_a_bound)
+{
+  uint64_t now = S, expect = RETRY_MIN_NS, when;
+  int i;
+
+  for (i = 0; i < 12; ++i) {
+    retry_failed (&r, (struct range) { 0, G }, now);
+    when = due (0, now);
+    ck_assert_uint_ge (when - now, expect);
+    ck_assert_uint_le (when - now, expect + expect / 4);
+    ck_assert_uint_eq (due (0, when), when);    /* then it may */
+    ck_assert_uint_eq (due (1, now), now);      /* its neighbour at once */
+    now = when;
+    expect = expect * 2 < RETRY_MAX_NS ? expect * 2 : RETRY_MAX_NS;
+  }
+  ck_assert_uint_eq (expect, RETRY_MAX_NS);
+}
+END_TEST
+
+START_TEST (success_forgets)
+{
+  retry_failed (&r, (struct range) { 0, G }, S);
+  retry_failed (&r, (struct range) { 0, G }, 3 * S);
+  retry_succeeded (&r, (struct range) { 0, G });
+  ck_assert_uint_eq (due (0, 3 * S), 3 * S);
+  retry_failed (&r, (struct range) { 0, G }, 4 * S);
+  ck_assert_uint_le (due (0, 4 * S) - 4 * S,
+                     RETRY_MIN_NS + RETRY_MIN_NS / 4);
+}
+END_TEST
+
+START_TEST (a_candidate_is_cut_before_what_waits)
+{
+  struct range range = { 0, 8 * G };
+  uint64_t when;
+
+  retry_failed (&r, (struct range) { 2 * G, 3 * G }, S);
+  ck_assert (retry_allows (&r, &range, S, &when));
+  ck_assert_uint_eq (range.start, 0);
+  ck_assert_uint_eq (range.end, 2 * G);
+
+  /* ... and refused up to its end if it begins in it. */
+  range = (struct range) { 2 * G, 8 * G };
+  ck_assert (!retry_allows (&r, &range, S, &when));
+  ck_assert_uint_eq (range.end, 3 * G);
+  ck_assert_uint_gt (when, S);
+}
+END_TEST
+
+/* More bad ranges than the table holds: everything waits, nothing is lost. */
+START_TEST (a_full_table_makes_all_wait)
+{
+  uint64_t i, when;
+
+  for (i = 0; i < RETRY_MAX; ++i)
+    retry_failed (&r, (struct range) { 2 * i * G, (2 * i + 1) * G }, S);
+  ck_assert_uint_eq (due (2 * RETRY_MAX, S), S);
+  retry_failed (&r, (struct range) { 2 * i * G, (2 * i + 1) * G }, S);
+  when = due (2 * RETRY_MAX + 2, S);
+  ck_assert_uint_gt (when, S);
+  ck_assert_uint_eq (due (2 * RETRY_MAX + 2, when), when);
+}
+END_TEST
+
+int
+main (void)
+{
+  Suite *s = suite_create ("retry");
+  TCase *tc = tcase_create ("retry");
+  SRunner *sr;
+  int failed;
+
+  tcase_add_checked_fixture (tc, setup, NULL);
+  tcase_add_test (tc, nothing_waits_at_first);
+  tcase_add_test (tc, delay_doubles_up_to_a_bound);
+  tcase_add_test (tc, success_forgets);
+  tcase_add_test (tc, a_candidate_is_cut_before_what_waits);
+  tcase_add_test (tc, a_full_table_makes_all_wait);
+  suite_add_tcase (s, tc);
+  sr = srunner_create (s);
+  srunner_run_all (sr, CK_NORMAL);
+  failed = srunner_ntests_failed (sr);
+  srunner_free (sr);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

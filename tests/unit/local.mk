@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# One program for each module, with the library check.  Under valgrind and
+# the sanitizers run them with CK_FORK=no.
+
+if HAVE_CHECK
+
+unit_tests = \
+	check_dirty check_dirty_threads check_dirty_tree \
+	check_pace check_range
+check_PROGRAMS += $(unit_tests)
+TESTS += $(unit_tests)
+
+unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
+unit_ldadd = libdirty.la libsync-posix.la $(CHECK_LIBS) -lpthread
+
+check_dirty_SOURCES = tests/unit/check_dirty.c
+check_dirty_CFLAGS = $(unit_cflags)
+check_dirty_LDADD = $(unit_ldadd)
+
+check_dirty_threads_SOURCES = tests/unit/check_dirty_threads.c
+check_dirty_threads_CFLAGS = $(unit_cflags)
+check_dirty_threads_LDADD = $(unit_ldadd)
+
+check_dirty_tree_SOURCES = tests/unit/check_dirty_tree.c
+check_dirty_tree_CFLAGS = $(unit_cflags)
+check_dirty_tree_LDADD = $(unit_ldadd)
+
+check_pace_SOURCES = tests/unit/check_pace.c
+check_pace_CFLAGS = $(unit_cflags)
+check_pace_LDADD = $(unit_ldadd)
+
+check_range_SOURCES = tests/unit/check_range.c
+check_range_CFLAGS = $(unit_cflags)
+check_range_LDADD = $(unit_ldadd)
+
+endif HAVE_CHECK

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A server that misbehaves on purpose.  One thread for each connection; it
+ * keeps no data: reads give zeroes.
+ *
+ * It speaks just enough of the fixed newstyle handshake for libnbd, with
+ * structured replies and base:allocation.  All numbers are big endian.
+ */
+
+#include <config.h>
+
+#include <endian.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <check.h>
+
+#include "sync.h"
+#include "target-peer.h"
+
+#define MAX_CONNECTIONS 16
+
+#define OPT_GO 7
+#define OPT_STRUCTURED_REPLY 8
+#define OPT_SET_META_CONTEXT 10
+#define REP_ACK 1
+#define REP_INFO 3
+#define REP_META_CONTEXT 4
+#define REP_ERR_UNSUP (UINT32_C (1) << 31 | 1)
+
+#define CMD_READ 0
+#define CMD_WRITE 1
+#define CMD_DISC 2
+#define CMD_WRITE_ZEROES 6
+#define CMD_BLOCK_STATUS 7
+
+struct guest {
+  struct peer *peer;
+  unsigned number;              /* 0 is the first connection */
+  int fd;
+  bool structured;
+  struct thread thread;
+};
+
+struct peer_priv {
+  char dir[64], path[100];
+  int listener;
+  struct thread accepter;
+  struct mutex lock;
+  unsigned n;
+  struct guest guests[MAX_CONNECTIONS];
+};
+
+static bool
+get (int fd, void *buf, size_t len)
+{
+  return recv (fd, buf, len, MSG_WAITALL) == (ssize_t) len;
+}
+
+static bool
+put (int fd, const void *buf, size_t len)
+{
+  return send (fd, buf, len, MSG_NOSIGNAL) == (ssize_t) len;
+}
+
+static bool
+skip (int fd, uint64_t len, atomic_ullong *count)
+{
+  static __thread char buf[65536];
+  size_t n;
+
+  for (; len > 0; len -= n) {
+    n = len < sizeof buf ? len : sizeof buf;
+    if (!get (fd, buf, n))
+      return false;
+    if (count)
+      *count += n;
+  }
+  return true;
+}
+
+/*-- handshake ----------------------------------------------------------*/
+
+static bool
+put_option_reply (int fd, uint32_t option, uint32_t type, const void *data,
+                  uint32_t len)
+{
+  struct __attribute__ ((__packed__)) {
+    uint64_t magic;
+    uint32_t option, type, len;
+  } h = { htobe64 (UINT64_C (0x3e889045565a9)), htobe32 (option),
+          htobe32 (type), htobe32 (len) };
+
+  return put (fd, &h, sizeof h) && (len == 0 || put (fd, data, len));
+}
+
+static bool
+answer_go (struct guest *g)
+{
+  const struct peer *p = g->peer;
+  uint64_t size = g->number > 0 && p->second_size
+    ? p->second_size : p->size;
+  /* has flags, flush, FUA, zeroes */
+  struct __attribute__ ((__packed__)) {
+    uint16_t info;
+    uint64_t size;
+    uint16_t flags;
+  } info = { htobe16 (0), htobe64 (size),
+             htobe16 (1 | 4 | 8 | 64 | (p->multi_conn ? 256 : 0)) };
+
+  return put_option_reply (g->fd, OPT_GO, REP_INFO, &info, sizeof info)
+    && put_option_reply (g->fd, OPT_GO, REP_ACK, NULL, 0);
+}
+
+static bool
+answer_meta (int fd)
+{
+  static const char context[] = "\0\0\0\1base:allocation";
+
+  return put_option_reply (fd, OPT_SET_META_CONTEXT, REP_META_CONTEXT,
+                           context, sizeof context - 1)
+    && put_option_reply (fd, OPT_SET_META_CONTEXT, REP_ACK, NULL, 0);
+}
+
+static bool
+handshake (struct guest *g)
+{
+  static const char greeting[] = "NBDMAGICIHAVEOPT\0\3";
+  static const char garbage[] = "220 mail.example.com ESMTP ready\r\n";
+  enum misdeed m = g->peer->misdeed;
+  struct __attribute__ ((__packed__)) {
+    uint64_t magic;
+    uint32_t option, len;
+  } h;
+  uint32_t option, client_flags;
+  bool ok;
+
+  if (m == HANDSHAKE_SILENT
+      || (m == HANDSHAKE_SECOND_SILENT && g->number > 0)) {
+    skip (g->fd, UINT64_MAX, NULL);
+    return false;
+  }
+  if (m == HANDSHAKE_GARBAGE) {
+    put (g->fd, garbage, sizeof garbage - 1);
+    return false;
+  }
+  if (!put (g->fd, greeting, sizeof greeting - 1) || m == HANDSHAKE_CLOSE)
+    return false;
+  if (!get (g->fd, &client_flags, sizeof client_flags))
+    return false;
+  do {
+    if (!get (g->fd, &h, sizeof h)
+        || !skip (g->fd, be32toh (h.len), NULL))
+      return false;
+    option = be32toh (h.option);
+    if (option == OPT_GO)
+      ok = answer_go (g);
+    else if (option == OPT_STRUCTURED_REPLY)
+      ok = g->structured =
+        put_option_reply (g->fd, option, REP_ACK, NULL, 0);
+    else if (option == OPT_SET_META_CONTEXT)
+      ok = answer_meta (g->fd);
+    else
+      ok = put_option_reply (g->fd, option, REP_ERR_UNSUP, NULL, 0);
+  } while (ok && option != OPT_GO);
+  return ok;
+}
+
+/*-- requests -----------------------------------------------------------*/
+
+struct __attribute__ ((__packed__)) wire_request {
+  uint32_t magic;
+  uint16_t flags, type;
+  uint64_t cookie, offset;
+  uint32_t count;
+};
+
+struct __attribute__ ((__packed__)) chunk {
+  uint32_t magic;
+  uint16_t flags, type;
+  uint64_t cookie;
+  uint32_t len;
+};
+
+static bool
+put_simple (int fd, uint64_t cookie, uint32_t error)
+{
+  struct __attribute__ ((__packed__)) {
+    uint32_t magic, error;
+    uint64_t cookie;
+  } r = { htobe32 (0x67446698), htobe32 (error), cookie };
+
+  return put (fd, &r, sizeof r);
+}
+
+static bool
+put_status (struct guest *g, uint64_t cookie)
+{
+  const struct peer *p = g->peer;
+  struct chunk h = { htobe32 (0x668e33ef), htobe16 (1), htobe16 (5), cookie,
+                     htobe32 (4 + 8 * p->nr_extents) };
+  uint32_t id = htobe32 (1), e[2];
+  unsigned i;
+
+  if (p->status_error)
+    return put_simple (g->fd, cookie, p->status_error);
+  if (!put (g->fd, &h, sizeof h) || !put (g->fd, &id, sizeof id))
+    return false;
+  for (i = 0; i < p->nr_extents; ++i) {
+    e[0] = htobe32 (p->extents[i].length);
+    e[1] = htobe32 (p->extents[i].flags);
+    if (!put (g->fd, e, sizeof e))
+      return false;
+  }
+  return true;
+}
+
+static bool
+put_read (struct guest *g, const struct wire_request *r)
+{
+  static const char zero[4096];
+  struct chunk h = { htobe32 (0x668e33ef), htobe16 (1), htobe16 (1),
+                     r->cookie, htobe32 (be32toh (r->count) + 8) };
+  uint32_t n, left;
+
+  if (!put (g->fd, &h, sizeof h)
+      || !put (g->fd, &r->offset, sizeof r->offset))
+    return false;
+  for (left = be32toh (r->count); left > 0; left -= n) {
+    n = left < sizeof zero ? left : sizeof zero;
+    if (!put (g->fd, zero, n))
+      return false;
+  }
+  return true;
+}
+
+/* Read one request and reply as asked.  False: close. */
+static bool
+serve_one (struct guest *g, unsigned number)
+{
+  struct peer *p = g->peer;
+  struct wire_request r;
+  uint16_t type;
+  char junk[64];
+
+  if (!get (g->fd, &r, sizeof r))
+    return false;
+  type = be16toh (r.type);
+  if (type == CMD_DISC)
+    return false;
+  if (type == CMD_WRITE) {
+    if (!skip (g->fd, be32toh (r.count), &p->written))
+      return false;
+    p->writes++;
+  }
+  p->zeroes += type == CMD_WRITE_ZEROES;
+  if (p->misdeed == READ_ONLY_NO_REPLY)
+    return true;
+  if (number == p->when) {
+    memset (junk, 0x5a, sizeof junk);
+    if (p->misdeed == REPLY_CLOSE)
+      return false;
+    if (p->misdeed == REPLY_GARBAGE)
+      return put (g->fd, junk, sizeof junk);
+    if (p->misdeed == REPLY_WRONG_COOKIE)
+      return put_simple (g->fd, r.cookie ^ 0x1234567, 0);
+    if (p->misdeed == REPLY_HALF) {
+      put (g->fd, "\x67\x44\x66\x98\0\0\0", 7);
+      return false;
+    }
+  }
+  switch (type) {
+  case CMD_READ:
+    return put_read (g, &r);
+  case CMD_BLOCK_STATUS:
+    return put_status (g, r.cookie);
+  case CMD_WRITE_ZEROES:
+    return put_simple (g->fd, r.cookie, p->zero_error);
+  default:
+    return put_simple (g->fd, r.cookie, 0);
+  }
+}
+
+static void
+guest_main (void *vp)
+{
+  struct guest *g = vp;
+  const struct peer *p = g->peer;
+  unsigned number = 0;
+
+  if (!handshake (g))
+    goto out;
+  if (p->misdeed == CLOSE_IDLE)
+    goto out;
+  while (p->misdeed == STOP_READING && !p->go)
+    usleep (2000);
+  while (serve_one (g, number))
+    number++;
+ out:
+  shutdown (g->fd, SHUT_RDWR);
+}
+
+/*-- life ---------------------------------------------------------------*/
+
+static void
+accepter_main (void *vp)
+{
+  struct peer *p = vp;
+  struct peer_priv *pp = p->priv;
+  struct guest *g;
+  int fd;
+
+  while ((fd = accept (pp->listener, NULL, NULL)) >= 0) {
+    mutex_lock (&pp->lock);
+    ck_assert_uint_lt (pp->n, MAX_CONNECTIONS);
+    g = &pp->guests[pp->n];
+    g->peer = p;
+    g->number = pp->n++;
+    g->fd = fd;
+    ck_assert_int_eq (thread_start (&g->thread, "guest", guest_main, g), 0);
+    mutex_unlock (&pp->lock);
+  }
+}
+
+void
+peer_start (struct peer *p)
+{
+  struct sockaddr_un addr = { .sun_family = AF_UNIX };
+  struct peer_priv *pp = calloc (1, sizeof *pp);
+
+  p->priv = pp;
+  strcpy (pp->dir, "/tmp/peerXXXXXX");
+  ck_assert_ptr_nonnull (mkdtemp (pp->dir));
+  snprintf (pp->path, sizeof pp->path, "%s/sock", pp->dir);
+  snprintf (p->uri, sizeof p->uri, "nbd+unix:///?socket=%s", pp->path);
+  strcpy (addr.sun_path, pp->path);
+  pp->listener = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ck_assert_int_ge (pp->listener, 0);
+  ck_assert_int_eq (bind (pp->listener, (void *) &addr, sizeof addr), 0);
+  ck_assert_int_eq (listen (pp->listener, 16), 0);
+  mutex_init (&pp->lock);
+  ck_assert_int_eq (thread_start (&pp->accepter, "accepter", accepter_main,
+                                  p), 0);
+}
+
+void
+peer_stop (struct peer *p)
+{
+  struct peer_priv *pp = p->priv;
+  unsigned i;
+
+  p->go = true;
+  shutdown (pp->listener, SHUT_RDWR);
+  thread_join (&pp->accepter);
+  close (pp->listener);
+  for (i = 0; i < pp->n; ++i) {
+    shutdown (pp->guests[i].fd, SHUT_RDWR);
+    thread_join (&pp->guests[i].thread);
+    close (pp->guests[i].fd);
+  }
+  unlink (pp->path);
+  rmdir (pp->dir);
+  mutex_destroy (&pp->lock);
+  free (pp);
+}
