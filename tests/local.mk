@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 include $(top_srcdir)/tests/unit/local.mk
-include $(top_srcdir)/tests/unit/engine.mk
+include $(top_srcdir)/tests/unit/modules.mk
 include $(top_srcdir)/tests/sim/local.mk
 include $(top_srcdir)/tests/model/local.mk
 include $(top_srcdir)/tests/func/local.mk

@@ -12,7 +12,8 @@ size=$(light 32)M
 # run_fio NAME ARGS...: the same sequence of requests each time.
 run_fio ()
 {
-  fio --name=verify --ioengine=nbd --uri="$(uri "$1")" --size=$size \
+  timeout -k 10 $((120 * slow)) \
+    fio --name=verify --ioengine=nbd --uri="$(uri "$1")" --size=$size \
     --rw=randwrite --bsrange=1k-128k --bs_unaligned --iodepth=16 \
     --verify=crc32c --verify_fatal=1 --randseed=7 "${@:2}" \
     >"$tmp/fio.log" 2>&1 || die "fio finds wrong data on $1"

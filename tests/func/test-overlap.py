@@ -120,7 +120,7 @@ with Test() as t:
             subprocess.run(
                 [ORACLE, "--overlap", "--connections=4", "--depth=8",
                  "--ops=%d" % (20000 if STRESS else 2000 // SLOW),
-                 t.uri("proxy")], check=True)
+                 t.uri("proxy")], check=True, timeout=300 * SLOW)
             t.wait_equal(qmp)
             assert t.compare("proxy", "target")
         t.stop("proxy")

@@ -313,7 +313,8 @@ stop_load ()
 # Runs the oracle with a number of requests; it must be content.
 run_load ()
 {
-  "$oracle" "$@" || die "the oracle is not content (status $?)"
+  timeout -k 10 $((180 * slow)) "$oracle" "$@" ||
+    die "the oracle is not content (status $?)"
 }
 
 assert_identical ()

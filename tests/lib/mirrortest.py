@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from qmp import QMP
@@ -94,6 +95,18 @@ class Test:
             prefix="mirror.", dir=os.environ.get("MIRROR_TMPDIR", "/tmp"))
         self.servers = {}
         self.loads = []
+        # A call of libnbd that hangs cannot be interrupted.
+        self.watchdog = threading.Timer(600 * SLOW, self.give_up)
+        self.watchdog.daemon = True
+        self.watchdog.start()
+
+    def give_up(self):
+        print("the test hangs", file=sys.stderr)
+        for process in [x.process for x in self.loads] + list(
+                self.servers.values()):
+            process.kill()
+        self.show_logs()
+        os._exit(1)
 
     def path(self, name):
         return os.path.join(self.tmp, name)
@@ -196,6 +209,7 @@ class Test:
                 self.stop(name)
             except AssertionError as e:
                 errors.append(str(e))
+        self.watchdog.cancel()
         if kind or errors:
             self.show_logs()
         shutil.rmtree(self.tmp, ignore_errors=True)

@@ -199,10 +199,14 @@ check_status (struct sim *sim, const struct mirror_status *st)
   if (st->len - st->offset != st->dirty_bytes + st->inflight_bytes +
       st->unscanned_bytes)
     sched_fail ("status", "len %llu - offset %llu is not dirty %llu + in "
-                "flight %llu", (unsigned long long) st->len,
+                "flight %llu + unscanned %llu", (unsigned long long) st->len,
                 (unsigned long long) st->offset,
                 (unsigned long long) st->dirty_bytes,
-                (unsigned long long) st->inflight_bytes);
+                (unsigned long long) st->inflight_bytes,
+                (unsigned long long) st->unscanned_bytes);
+  if (st->unscanned_bytes > (st->scanning ? sim->size : 0))
+    sched_fail ("status", "%llu bytes unscanned, scanning %d",
+                (unsigned long long) st->unscanned_bytes, st->scanning);
   if (st->offset < sim->last_offset)
     sched_fail ("status", "offset has fallen from %llu to %llu",
                 (unsigned long long) sim->last_offset,

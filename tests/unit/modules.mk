@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-3-Clause
+if HAVE_CHECK
+# The engine.
+engine_tests = check_gate check_jobstate check_rangelock check_retry
+check_PROGRAMS += $(engine_tests)
+TESTS += $(engine_tests)
+engine_ldadd = libengine.la $(unit_ldadd)
+
+check_gate_SOURCES = tests/unit/check_gate.c
+check_gate_CFLAGS = $(unit_cflags)
+check_gate_LDADD = $(engine_ldadd)
+
+check_jobstate_SOURCES = tests/unit/check_jobstate.c
+check_jobstate_CFLAGS = $(unit_cflags)
+check_jobstate_LDADD = $(engine_ldadd)
+
+check_rangelock_SOURCES = tests/unit/check_rangelock.c
+check_rangelock_CFLAGS = $(unit_cflags)
+check_rangelock_LDADD = $(engine_ldadd)
+
+check_retry_SOURCES = tests/unit/check_retry.c
+check_retry_CFLAGS = $(unit_cflags)
+check_retry_LDADD = $(engine_ldadd)
+
+# QMP.
+qmp_tests = check_framer check_verbs
+check_PROGRAMS += $(qmp_tests)
+TESTS += $(qmp_tests)
+qmp_ldadd = libqmp.la libsync-posix.la $(JANSSON_LIBS) $(CHECK_LIBS) -lpthread
+
+check_framer_SOURCES = tests/unit/check_framer.c
+check_framer_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+check_framer_CFLAGS = $(unit_cflags)
+check_framer_LDADD = $(qmp_ldadd)
+
+check_verbs_SOURCES = tests/unit/check_verbs.c
+check_verbs_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+check_verbs_CFLAGS = $(unit_cflags)
+check_verbs_LDADD = $(qmp_ldadd)
+
+# The target leg, against real servers and against servers that misbehave.
+target_tests = check_target check_target_peer
+check_PROGRAMS += $(target_tests)
+TESTS += $(target_tests)
+target_sources = \
+	filters/mirror/target.c filters/mirror/target.h \
+	filters/mirror/target-conn.c filters/mirror/target-connect.c \
+	filters/mirror/target-private.h filters/mirror/target-wait.c \
+	tests/unit/target-help.h
+target_cppflags = \
+	$(AM_CPPFLAGS) -I$(top_srcdir)/filters/mirror $(LIBNBD_CFLAGS)
+target_ldadd = libsync-posix.la $(LIBNBD_LIBS) $(CHECK_LIBS) -lpthread
+
+check_target_SOURCES = tests/unit/check_target.c \
+	tests/unit/target-server.c tests/unit/target-server.h \
+	$(target_sources)
+check_target_CPPFLAGS = $(target_cppflags)
+check_target_CFLAGS = $(unit_cflags)
+check_target_LDADD = $(target_ldadd)
+
+check_target_peer_SOURCES = tests/unit/check_target_peer.c \
+	tests/unit/target-peer.c tests/unit/target-peer.h \
+	$(target_sources)
+check_target_peer_CPPFLAGS = $(target_cppflags)
+check_target_peer_CFLAGS = $(unit_cflags)
+check_target_peer_LDADD = $(target_ldadd)
+
+endif HAVE_CHECK
