@@ -116,10 +116,10 @@ start_on (struct instance *in, const struct params *p, struct target *target,
     r = start_watcher (in);
     if (r == 0)
       r = target_start (target);
-    if (r == 0) {
-      remember_uri (in, p->target);
+    if (r == 0)
       r = mirror_start (in->mirror, &jp, &in->source.base, target);
-    }
+    if (r == 0)
+      remember_uri (in, p->target);
     if (r < 0)
       snprintf (error, PARAMS_ERROR_MAX, "cannot start the mirror: %s",
                 r == -EBUSY ? "there is already one" : error_text (-r));

@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	tests/mutants/flush-failure-ignored.patch \
 	tests/mutants/gate-does-not-look-again.patch \
 	tests/mutants/last-granule-skipped.patch \
+	tests/mutants/late-ack-after-failed-flush.patch \
 	tests/mutants/late-ack-counts.patch \
 	tests/mutants/loss-forgets-unflushed.patch \
 	tests/mutants/mode-sampled-twice.patch \
@@ -24,6 +25,7 @@ EXTRA_DIST += \
 	tests/mutants/no-mark-after-failed-tracked-write.patch \
 	tests/mutants/no-range-lock-for-tee.patch \
 	tests/mutants/no-range-lock-for-trim.patch \
+	tests/mutants/scan-trusts-the-cache.patch \
 	tests/mutants/start-does-not-wait.patch \
 	tests/mutants/synced-by-one-look.patch \
 	tests/mutants/synced-forgets-copy-in-flight.patch \

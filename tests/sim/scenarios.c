@@ -219,6 +219,22 @@ h13 (struct profile *p)
   p->faults.source_slow = 0;
 }
 
+/* Few marks, copiers that sleep most of the time: a wakeup that is missed is
+ * not made good by the next one.
+ */
+static void
+wake (struct profile *p)
+{
+  calm (p);
+  p->clients = 2;
+  p->ops = 2;
+  p->flushes = 0;
+  p->write_blocking_percent = 0;
+  p->equal = true;
+  p->data_percent = 0;
+  p->orders = 1;
+}
+
 const struct scenario scenarios[] = {
   { "H1a", "switches to and fro under late requests", SEEN_SYNCED_AGAIN,
     h1a },
@@ -229,6 +245,7 @@ const struct scenario scenarios[] = {
   { "H6", "an acknowledgement outlives its session", SEEN_LATE_ACK, h6 },
   { "H11", "a job starts over requests in flight", SEEN_OLD_REQUEST, h11 },
   { "H13", "ready under load", SEEN_READY_UNDER_LOAD, h13 },
+  { "wake", "few marks, sleeping copiers", SEEN_LAST_COPY, wake },
   { NULL, NULL, NR_WITNESSES, NULL },
 };
 

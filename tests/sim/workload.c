@@ -382,6 +382,7 @@ flush (struct sim *sim)
 static void
 come_to_rest (struct sim *sim)
 {
+  struct mirror_status st;
   struct fake_target *ft;
   bool online, ready;
 
@@ -389,7 +390,10 @@ come_to_rest (struct sim *sim)
     cancel_and_wait (sim);
   if (!have_job (sim, &online, &ready))
     start_job (sim);
-  set_speed (sim, 0);
+  /* Not without need: it would wake copiers that have missed a wakeup. */
+  mirror_get_status (sim->m, &st);
+  if (st.speed != 0)
+    set_speed (sim, 0);
   await (sim, REST_DRAINED);
   checks_equal (sim, false);
   await (sim, REST_READY);
