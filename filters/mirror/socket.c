@@ -9,7 +9,7 @@
  * Whether a socket is dead is asked by connecting to it.  From the question
  * to listen, and from the comparison to unlink, nobody of us may come
  * between: both are done under a lock on the directory.  If somebody else
- * keeps that lock we go on without it after a second, since it only guards
+ * keeps that lock we go on without it after a while, since it only guards
  * against two servers that start at the same moment with the same path.
  */
 
@@ -31,7 +31,7 @@
 #include "socket.h"
 
 #define BACKLOG 64
-#define LOCK_TRIES 100
+#define LOCK_TRIES 300
 #define LOCK_PAUSE_NS 10000000
 
 /* Returns a file descriptor whose closing unlocks, or -1. */

@@ -85,6 +85,10 @@ with Test() as t:
                     "thread_model=echo parallel",
                     "pread=head -c $3 /dev/zero", "pwrite=cat >/dev/null"],
     }
+    if os.environ.get("MIRROR_SANITIZER", "no") != "no":
+        # The run-time library is preloaded into eval's shells, too, and now
+        # and then kills one.
+        del sources["no trim"]
     t.nbdkit("target", "memory", "8M")
     for name, args in sources.items():
         t.nbdkit("plain", *args)

@@ -68,7 +68,7 @@ def check_usage():
             (("wait", "ready", "--timeout", "nan"), "must be"),
             (("wait", "ready", "--timeout", "1s"), "must be"),
             (("speed", "fast"), "must be"), (("speed", "-1"), "unknown"),
-            (("speed", "1X"), "must be"), (("speed", "9999999T"), "must be"),
+            (("speed", "1P"), "must be"), (("speed", "9999999T"), "must be"),
             (("start", "nbd://h", "--speed", "1.5M"), "must be"),
             (("qmp", "{"), "one JSON object"), (("qmp", "[]"), "one JSON"),
             (("qmp", "{} {}"), "one JSON object"),

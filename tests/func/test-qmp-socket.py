@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The socket as a file, who may connect, how many, and who does not read."""
 
+import fcntl
 import os
 import select
 import socket
@@ -31,6 +32,18 @@ def refused(t, path, *words):
         assert word in lines[0], (word, lines[0])
     if os.path.exists(t.path("x.sock")):
         os.unlink(t.path("x.sock"))
+
+
+def has_open(pid, path):
+    """Has the process opened that file?"""
+    fds = "/proc/%d/fd" % pid
+    for fd in os.listdir(fds):
+        try:
+            if os.readlink(os.path.join(fds, fd)) == path:
+                return True
+        except FileNotFoundError:
+            pass
+    return False
 
 
 def peer_is_served(path):
@@ -93,6 +106,27 @@ with Test() as t:
             (after.st_ino, after.st_mode, after.st_mtime_ns), name
     refused(t, t.path("nodir/x.sock"), t.path("nodir/x.sock"))
     refused(t, t.path("x" * 120), "107")
+
+    # Between looking at a dead socket and binding nobody may come: it is done
+    # under a lock on the directory.
+    os.mkdir(t.path("locked"))
+    locked = t.path("locked/x.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        dead.bind(locked)
+    directory = os.open(t.path("locked"), os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    run = subprocess.Popen(
+        ["nbdkit", "-f", "-U", t.path("x.sock"), "--filter=mirror",
+         "memory", "1M", "mirror-control=" + locked],
+        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: has_open(run.pid, t.path("locked")),
+             "the directory is not opened")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as live:
+        os.unlink(locked)
+        live.bind(locked)
+        live.listen(1)
+        os.close(directory)
+        assert run.wait(60 * SLOW) == 1, "a live socket was replaced"
 
     # Of two that start at once on a dead socket, one is refused.
     both = t.path("both.sock")

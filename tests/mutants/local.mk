@@ -29,6 +29,7 @@ EXTRA_DIST += \
 	tests/mutants/start-does-not-wait.patch \
 	tests/mutants/synced-by-one-look.patch \
 	tests/mutants/synced-forgets-copy-in-flight.patch \
+	tests/mutants/tail-not-scanned.patch \
 	tests/mutants/tee-clears-after-io.patch \
 	tests/mutants/tracking-after-scan.patch \
 	tests/mutants/waiters-overtaken.patch

@@ -16,6 +16,8 @@
 #include "fakes.h"
 #include "sched.h"
 
+#define SLOWEST_NS UINT64_C (300000000)
+
 static struct fake_target *
 target_of (struct target *t)
 {
@@ -162,7 +164,7 @@ end_flush (struct fake_target *ft, bool good)
 {
   struct world *w = ft->w;
   const bool late = sched_percent (50);
-  unsigned fate = 0;
+  unsigned fate = 0, i;
   uint64_t b;
 
   for (b = 0; b < w->size; b++) {
@@ -179,6 +181,10 @@ end_flush (struct fake_target *ft, bool good)
   ft->flushes--;
   if (good && ft->acked_meanwhile)
     w->seen[SEEN_ACK_DURING_FLUSH]++;
+  for (i = 0; !good && i < MAX_REQUESTS; i++)
+    if (ft->requests[i].req && ft->requests[i].replied_ok &&
+        ft->requests[i].write)
+      w->seen[SEEN_BAD_FLUSH_DURING_TEE]++;
 }
 
 /* The cache writes back what it likes, when it likes. */
@@ -278,6 +284,8 @@ draw_plan (struct world *w, struct fake_request *fr)
   else if (fr->write && sched_percent (w->faults.lie))
     fr->quota--;
   fr->stuck = sched_percent (w->faults.stuck);
+  if (sched_percent (flush ? w->faults.flush_slow : w->faults.target_slow))
+    fr->not_before = sched_now () + sched_rand (SLOWEST_NS);
 }
 
 static void
@@ -358,8 +366,7 @@ target_shutdown (struct target *t)
 {
   struct fake_target *ft = target_of (t);
 
-  if (!ft->down)
-    sched_trace ("target: shut down", 0, 0, 0, 0);
+  sched_trace ("target: shut down", 0, 0, 0, 0);
   ft->down = true;
 }
 
@@ -504,7 +511,8 @@ fake_target_lose (struct fake_target *ft, bool power_cut)
 static bool
 is_pending (const struct fake_target *ft, const struct fake_request *fr)
 {
-  return fr->req && !fr->req->done && (!fr->stuck || is_over (ft));
+  return fr->req && !fr->req->done &&
+    (is_over (ft) || (!fr->stuck && fr->not_before <= sched_now ()));
 }
 
 size_t
@@ -519,6 +527,25 @@ world_io_pending (void *vp)
     for (i = 0; i < MAX_REQUESTS; i++)
       n += is_pending (ft, &ft->requests[i]);
   return n;
+}
+
+uint64_t
+world_io_deadline (void *vp)
+{
+  const struct world *w = vp;
+  const struct fake_target *ft;
+  uint64_t first = UINT64_MAX;
+  unsigned i;
+
+  for (ft = w->targets; ft; ft = ft->next)
+    for (i = 0; i < MAX_REQUESTS; i++) {
+      const struct fake_request *fr = &ft->requests[i];
+
+      if (fr->req && !fr->req->done && !fr->stuck &&
+          fr->not_before > sched_now () && fr->not_before < first)
+        first = fr->not_before;
+    }
+  return first;
 }
 
 /* One piece, or the reply. */

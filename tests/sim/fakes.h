@@ -46,7 +46,7 @@
 /* How often things go wrong.  Percent, but for loss_permille: of I/O steps. */
 struct faults {
   unsigned source_error, source_slow, refuse_fast_zero;
-  unsigned target_error, flush_error, stuck, evict;
+  unsigned target_error, target_slow, flush_error, flush_slow, stuck, evict;
   unsigned loss_permille, power_cut;            /* power_cut: of losses */
 
   /* A piece of a write that ends well does not land.  No engine can live with
@@ -82,6 +82,7 @@ enum witness {
   SEEN_LAST_COPY,               /* D empty, a copy in flight */
   SEEN_ACK_DURING_FLUSH,        /* acked during a flush that is good, U kept */
   SEEN_LATE_ACK,                /* replied before the loss, seen after it */
+  SEEN_BAD_FLUSH_DURING_TEE,    /* a flush fails, a tee has been replied */
   SEEN_OLD_REQUEST,             /* a job starts, an older request in flight */
   SEEN_SYNCED_AGAIN,            /* synced after it was not, bytes flushed */
   SEEN_READY_UNDER_LOAD,        /* ready while client writes are in flight */
@@ -92,7 +93,8 @@ enum witness {
 struct fake_request {
   struct target_req *req;       /* NULL: slot is free */
   bool write;                   /* or zero */
-  bool stuck;                   /* no reply until unstuck */
+  bool stuck;                   /* nothing happens until unstuck */
+  uint64_t not_before;          /* nothing happens before that time */
   struct range range;
   struct range pieces[MAX_PIECES];
   unsigned nr_pieces, landed;   /* landed: bits */
@@ -166,6 +168,7 @@ extern void world_unstick (struct world *w);
 /* For the scheduler. */
 extern size_t world_io_pending (void *world);
 extern void world_io_step (void *world);
+extern uint64_t world_io_deadline (void *world);
 
 /* From here on private to fake-source.c and fake-target.c. */
 

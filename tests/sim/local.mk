@@ -6,6 +6,7 @@ check_PROGRAMS += tests/sim/sim tests/sim/test-sched
 
 tests_sim_sim_SOURCES = \
 	tests/sim/checks.c \
+	tests/sim/context.c tests/sim/context.h \
 	tests/sim/fake-source.c tests/sim/fake-target.c tests/sim/fakes.h \
 	tests/sim/scenarios.c tests/sim/scenarios.h \
 	tests/sim/sched.c tests/sim/sched.h \
@@ -15,6 +16,7 @@ tests_sim_sim_SOURCES = \
 tests_sim_sim_LDADD = libengine.la libdirty.la
 
 tests_sim_test_sched_SOURCES = \
+	tests/sim/context.c tests/sim/context.h \
 	tests/sim/sched.c tests/sim/sched.h \
 	tests/sim/sync-sim.c \
 	tests/sim/test-sched.c

@@ -38,7 +38,9 @@ draw_faults (struct faults *f)
   f->source_slow = sometimes (30);
   f->refuse_fast_zero = (unsigned) draw (3) * 50;
   f->target_error = sometimes (20);
+  f->target_slow = sometimes (20);
   f->flush_error = sometimes (40);
+  f->flush_slow = sometimes (60);
   f->stuck = draw (6) == 0 ? 2 : 0;
   f->evict = sometimes (40);
   f->loss_permille = draw (3) == 0 ? 1 + (unsigned) draw (10) : 0;
@@ -163,7 +165,21 @@ h3 (struct profile *p)
   p->mode_percent = 60;
   p->settle_percent = 60;
   p->faults.evict = 40;
-  p->faults.flush_error = 10;
+  p->faults.flush_slow = 60;
+}
+
+/* What the target had before a flush that failed may never become stable,
+ * even if the engine hears of it later.
+ */
+static void
+bad_flush (struct profile *p)
+{
+  calm (p);
+  p->flushes = 30;
+  p->needs_flush = true;
+  p->equal = true;
+  p->faults.source_slow = 40;
+  p->faults.flush_error = 30;
 }
 
 /* What is acknowledged while a flush is under way does not leave U with it. */
@@ -188,10 +204,19 @@ h5 (struct profile *p)
 static void
 h6 (struct profile *p)
 {
-  h5 (p);
+  calm (p);
   p->clients = 4;
-  p->faults.loss_permille = 20;
-  p->faults.power_cut = 70;
+  p->granules = 8;
+  p->hot_granules = 8;
+  p->flushes = 10;
+  p->equal = true;
+  p->orders = 4;
+  p->lose_percent = 60;
+  p->settle_percent = 100;
+  p->restart_at_once = false;
+  p->faults.source_slow = 50;
+  p->faults.loss_permille = 10;
+  p->faults.power_cut = p->power_cut = 30;
 }
 
 /* A job starts while requests of no job or of an older one are in flight. */
@@ -232,6 +257,8 @@ wake (struct profile *p)
   p->write_blocking_percent = 0;
   p->equal = true;
   p->data_percent = 0;
+  p->hot_granules = p->granules;
+  p->one_copier = true;
   p->orders = 1;
 }
 
@@ -243,6 +270,8 @@ const struct scenario scenarios[] = {
   { "H3", "synced again after a detour", SEEN_SYNCED_AGAIN, h3 },
   { "H5", "acknowledged during a flush", SEEN_ACK_DURING_FLUSH, h5 },
   { "H6", "an acknowledgement outlives its session", SEEN_LATE_ACK, h6 },
+  { "bad-flush", "a flush fails while a tee is half done",
+    SEEN_BAD_FLUSH_DURING_TEE, bad_flush },
   { "H11", "a job starts over requests in flight", SEEN_OLD_REQUEST, h11 },
   { "H13", "ready under load", SEEN_READY_UNDER_LOAD, h13 },
   { "wake", "few marks, sleeping copiers", SEEN_LAST_COPY, wake },

@@ -14,7 +14,7 @@
  * and then), how eager the I/O and the clock are, and whether conditions wake
  * up spuriously.
  *
- * Contexts are switched with swapcontext; the sanitizers are told.
+ * Contexts are switched by context.c.
  */
 
 #include <config.h>
@@ -25,37 +25,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
+#include "context.h"
 #include "sched.h"
 
-#if defined __SANITIZE_ADDRESS__
-#define WITH_ASAN 1
-#elif defined __clang__
-#if __has_feature (address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#endif
-#if defined __SANITIZE_THREAD__
-#define WITH_TSAN 1
-#elif defined __clang__
-#if __has_feature (thread_sanitizer)
-#define WITH_TSAN 1
-#endif
-#endif
-
-#ifdef WITH_ASAN
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-#ifdef WITH_TSAN
-#include <sanitizer/tsan_interface.h>
-#endif
-
 #define MAX_COROUTINES 128
-#define STACK_SIZE (256u << 10)
 #define NO_DEADLINE UINT64_MAX
 #define STEP_NS 1000            /* time that passes with each step */
 /* Deadlines that may come while there is other work; later ones mean hours. */
@@ -63,12 +38,7 @@
 #define RING 512                /* lines of trace that a report shows */
 
 struct coroutine {
-  ucontext_t context;
-  char *stack;                  /* kept for the next run */
   char name[16];
-  void (*fn) (void *);
-  void *arg;
-  bool ended;
   bool (*ready) (void *);       /* NULL: asleep on cond */
   void *ready_arg;
   const char *why;
@@ -78,7 +48,7 @@ struct coroutine {
   uint64_t deadline;
   bool timed_out;
   unsigned priority;
-  void *fake_stack, *fiber;     /* sanitizers */
+  struct context context;       /* last: keeps its stack for the next run */
 };
 
 struct line {
@@ -99,16 +69,6 @@ static struct coroutine co[MAX_COROUTINES];
 static unsigned nr_co;
 static int current = -1;
 static int last;                /* who ran last */
-static ucontext_t main_context;
-#ifdef WITH_ASAN
-static void *main_fake_stack;
-static const void *main_stack;
-static size_t main_stack_size;
-#endif
-#ifdef WITH_TSAN
-static void *main_fiber;
-#endif
-
 static uint64_t random_state, run_seed;
 static uint64_t now, steps, max_steps, hash;
 static struct style style;
@@ -206,7 +166,7 @@ sched_set_replay (const char *command)
 static const char *
 what_it_waits_for (const struct coroutine *c)
 {
-  if (c->ended)
+  if (c->context.ended)
     return "ended";
   if (c->ready == NULL)
     return c->deadline == NO_DEADLINE ? "a condition"
@@ -224,7 +184,7 @@ sched_report (const char *rule, const char *what)
   for (i = lines > RING ? lines - RING : 0; i < lines; i++)
     print_line (stderr, &ring[i % RING]);
   for (j = 0; j < nr_co; j++)
-    if (!co[j].ended)
+    if (!co[j].context.ended)
       fprintf (stderr, "coroutine %u %s%s waits for: %s\n", j, co[j].name,
                (int) j == current ? " (running)" : "",
                what_it_waits_for (&co[j]));
@@ -259,100 +219,22 @@ always (void *arg)
   return true;
 }
 
-/* From the running coroutine back to the scheduler. */
-static void
-switch_out (void)
-{
-  struct coroutine *c = &co[current];
-
-#ifdef WITH_ASAN
-  __sanitizer_start_switch_fiber (c->ended ? NULL : &c->fake_stack,
-                                  main_stack, main_stack_size);
-#endif
-#ifdef WITH_TSAN
-  __tsan_switch_to_fiber (main_fiber, 0);
-#endif
-  swapcontext (&c->context, &main_context);
-#ifdef WITH_ASAN
-  __sanitizer_finish_switch_fiber (c->fake_stack, NULL, NULL);
-#endif
-}
-
-static void
-switch_to (int i)
-{
-  struct coroutine *c = &co[i];
-
-  current = i;
-#ifdef WITH_ASAN
-  __sanitizer_start_switch_fiber (&main_fake_stack, c->stack, STACK_SIZE);
-#endif
-#ifdef WITH_TSAN
-  __tsan_switch_to_fiber (c->fiber, 0);
-#endif
-  swapcontext (&main_context, &c->context);
-#ifdef WITH_ASAN
-  __sanitizer_finish_switch_fiber (main_fake_stack, NULL, NULL);
-#endif
-#ifdef WITH_TSAN
-  if (c->ended) {
-    __tsan_destroy_fiber (c->fiber);
-    c->fiber = NULL;
-  }
-#endif
-  current = -1;
-}
-
-static void
-trampoline (void)
-{
-  struct coroutine *c = &co[current];
-
-#ifdef WITH_ASAN
-  __sanitizer_finish_switch_fiber (NULL, &main_stack, &main_stack_size);
-#endif
-  c->fn (c->arg);
-  c->ended = true;
-  switch_out ();
-  abort ();
-}
-
 int
 sched_spawn (const char *name, void (*fn) (void *), void *arg)
 {
   struct coroutine *c;
-  char *volatile stack;         /* getcontext returns like setjmp */
 
   if (nr_co == MAX_COROUTINES)
     return -EAGAIN;
   c = &co[nr_co];
-  stack = c->stack;
-  if (stack == NULL) {
-    stack = mmap (NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (stack == MAP_FAILED)
-      return -EAGAIN;
-    mprotect (stack, 4096, PROT_NONE);
-  }
-#ifdef WITH_ASAN
-  ASAN_UNPOISON_MEMORY_REGION (stack + 4096, STACK_SIZE - 4096);
-#endif
-  memset (c, 0, sizeof *c);
-  c->stack = stack;
+  if (context_init (&c->context, fn, arg) < 0)
+    return -EAGAIN;
+  memset (c, 0, offsetof (struct coroutine, context));
   snprintf (c->name, sizeof c->name, "%s", name);
-  c->fn = fn;
-  c->arg = arg;
   c->ready = always;
   c->why = "nothing";
   c->deadline = NO_DEADLINE;
   c->priority = sched_rand (1000);
-  getcontext (&c->context);
-  c->context.uc_stack.ss_sp = stack;
-  c->context.uc_stack.ss_size = STACK_SIZE;
-  makecontext (&c->context, trampoline, 0);
-#ifdef WITH_TSAN
-  c->fiber = __tsan_create_fiber (0);
-#endif
   return nr_co++;
 }
 
@@ -366,7 +248,7 @@ sched_wait (bool (*ready) (void *), void *arg, const char *why)
     c->ready = ready;
     c->ready_arg = arg;
     c->why = why;
-    switch_out ();
+    context_leave (&c->context);
   } while (!ready (arg));
 }
 
@@ -397,7 +279,7 @@ sched_sleep_on (const void *channel, uint64_t deadline,
   if (deadline <= now)
     wake (c, true);
   do
-    switch_out ();
+    context_leave (&c->context);
   while (!then_ready (then_arg));
   return !c->timed_out;
 }
@@ -408,7 +290,7 @@ sched_wake_on (const void *channel, bool all)
   unsigned i, n = 0, chosen = 0;
 
   for (i = 0; i < nr_co; i++) {
-    if (co[i].ended || co[i].asleep_on != channel)
+    if (co[i].context.ended || co[i].asleep_on != channel)
       continue;
     if (all)
       wake (&co[i], false);
@@ -425,7 +307,7 @@ sched_anybody_on (const void *channel)
   unsigned i;
 
   for (i = 0; i < nr_co; i++)
-    if (!co[i].ended && co[i].asleep_on == channel)
+    if (!co[i].context.ended && co[i].asleep_on == channel)
       return true;
   return false;
 }
@@ -436,7 +318,7 @@ sched_anybody_wants (const void *arg)
   unsigned i;
 
   for (i = 0; i < nr_co; i++)
-    if (!co[i].ended && (int) i != current &&
+    if (!co[i].context.ended && (int) i != current &&
         (co[i].ready ? co[i].ready_arg : co[i].then_arg) == arg)
       return true;
   return false;
@@ -454,7 +336,7 @@ sched_sleep (uint64_t ns)
 bool
 sched_ended (int who)
 {
-  return co[who].ended;
+  return co[who].context.ended;
 }
 
 bool
@@ -487,17 +369,18 @@ sched_self (void)
 static bool
 can_go_on (const struct coroutine *c)
 {
-  return !c->ended && c->ready && c->ready (c->ready_arg);
+  return !c->context.ended && c->ready && c->ready (c->ready_arg);
 }
 
 static uint64_t
 next_deadline (void)
 {
-  uint64_t d = NO_DEADLINE;
+  uint64_t d = hooks.io_deadline ? hooks.io_deadline (hooks.opaque)
+    : NO_DEADLINE;
   unsigned i;
 
   for (i = 0; i < nr_co; i++)
-    if (!co[i].ended && co[i].deadline < d)
+    if (!co[i].context.ended && co[i].deadline < d)
       d = co[i].deadline;
   return d;
 }
@@ -510,7 +393,7 @@ advance_to (uint64_t t)
   if (t > now)
     now = t;
   for (i = 0; i < nr_co; i++)
-    if (!co[i].ended && co[i].deadline <= now)
+    if (!co[i].context.ended && co[i].deadline <= now)
       wake (&co[i], true);
 }
 
@@ -530,7 +413,7 @@ wake_one_spuriously (void)
   unsigned i, n = 0, pick = 0;
 
   for (i = 0; i < nr_co; i++)
-    if (!co[i].ended && co[i].asleep_on && sched_rand (++n) == 0)
+    if (!co[i].context.ended && co[i].asleep_on && sched_rand (++n) == 0)
       pick = i;
   if (n > 0)
     wake (&co[pick], false);
@@ -570,7 +453,7 @@ step (void)
   uint64_t deadline = next_deadline ();
 
   for (i = 0; i < nr_co; i++) {
-    alive += !co[i].ended;
+    alive += !co[i].context.ended;
     if (can_go_on (&co[i]))
       list[n++] = i;
   }
@@ -593,7 +476,9 @@ step (void)
       wake_one_spuriously ();
     last = pick (list, n);
     add_to_hash (last);
-    switch_to (last);
+    current = last;
+    context_enter (&co[last].context);
+    current = -1;
   }
   if (hooks.check)
     hooks.check (hooks.opaque);
@@ -631,9 +516,6 @@ sched_run (uint64_t seed, uint64_t limit, const struct sched_hooks *h,
   hooks = h ? *h : no_hooks;
   nr_co = 0;
   draw_style ();
-#ifdef WITH_TSAN
-  main_fiber = __tsan_get_current_fiber ();
-#endif
   if (sched_spawn ("main", fn, arg) != 0)
     abort ();
   while (step ())

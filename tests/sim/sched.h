@@ -31,6 +31,9 @@ struct sched_hooks {
   size_t (*io_pending) (void *opaque);
   void (*io_step) (void *opaque);
 
+  /* When more I/O steps will be possible; UINT64_MAX: only others know. */
+  uint64_t (*io_deadline) (void *opaque);
+
   /* After every step, outside of all coroutines.  See sched_try. */
   void (*check) (void *opaque);
 

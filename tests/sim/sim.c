@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,9 +36,11 @@
 #define MAX_STEPS UINT64_C (3000000)
 #define MAX_SECONDS 60          /* of processor time for one run */
 
-struct totals {
+/* Shared with the processes that do the runs. */
+static struct totals {
   uint64_t runs, steps, looks, blind, seen[NR_WITNESSES];
-};
+  uint64_t hash;                /* of the last run */
+} *totals;
 
 static struct sim sim;
 static const struct scenario *scenario;
@@ -58,12 +61,18 @@ io_step (void *vp)
   world_io_step (&((struct sim *) vp)->w);
 }
 
+static uint64_t
+io_deadline (void *vp)
+{
+  return world_io_deadline (&((struct sim *) vp)->w);
+}
+
 static void
-run_seed (uint64_t seed, struct totals *totals)
+run_seed (uint64_t seed)
 {
   static const struct sched_hooks hooks = {
-    .io_pending = io_pending, .io_step = io_step, .check = checks_step,
-    .opaque = &sim,
+    .io_pending = io_pending, .io_step = io_step,
+    .io_deadline = io_deadline, .check = checks_step, .opaque = &sim,
   };
   const struct itimerval limit = { .it_value.tv_sec = MAX_SECONDS };
   char again[128];
@@ -91,27 +100,15 @@ run_seed (uint64_t seed, struct totals *totals)
   totals->blind += sim.blind;
   for (i = 0; i < NR_WITNESSES; i++)
     totals->seen[i] += sim.w.seen[i];
+  totals->hash = sched_hash ();
 }
 
-static void
-run (uint64_t seed, struct totals *totals)
-{
-  uint64_t hash;
-
-  run_seed (seed, totals);
-  if (!twice)
-    return;
-  hash = sched_hash ();
-  run_seed (seed, totals);
-  if (sched_hash () != hash)
-    sched_fail ("sim", "the second run of the seed was another one");
-}
-
-/* In a child process.  Returns whether it was good. */
+/* In a child process, so that every run begins with the same heap: the order
+ * of locks may depend on the order of addresses.  Returns whether it was good.
+ */
 static bool
 run_apart (uint64_t seed)
 {
-  struct totals totals = { 0 };
   int status;
   pid_t pid;
 
@@ -122,14 +119,41 @@ run_apart (uint64_t seed)
     exit (EXIT_FAILURE);
   }
   if (pid == 0) {
-    run (seed, &totals);
-    _exit (0);
+    run_seed (seed);
+    exit (0);
   }
   if (waitpid (pid, &status, 0) != pid) {
     perror ("waitpid");
     exit (EXIT_FAILURE);
   }
-  return status == 0;
+  if (status == 0)
+    return true;
+  if (!keep_going)
+    exit (WIFEXITED (status) ? WEXITSTATUS (status)
+          : 128 + WTERMSIG (status));
+  return false;
+}
+
+static bool
+run (uint64_t seed)
+{
+  uint64_t hash;
+
+  if (!run_apart (seed))
+    return false;
+  if (!twice)
+    return true;
+  hash = totals->hash;
+  if (!run_apart (seed))
+    return false;
+  if (totals->hash != hash) {
+    fprintf (stderr, "FAILED: sim: the second run of seed %" PRIu64
+             " was another one\n", seed);
+    if (!keep_going)
+      exit (1);
+    return false;
+  }
+  return true;
 }
 
 /*-- signals ------------------------------------------------------------*/
@@ -175,7 +199,7 @@ list (void)
   const struct scenario *s;
 
   for (s = scenarios; s->name; s++)
-    printf ("%-5s %s\n", s->name, s->what);
+    printf ("%-9s %s\n", s->name, s->what);
 }
 
 static void __attribute__ ((__noreturn__))
@@ -265,29 +289,37 @@ parse (int argc, char *argv[], uint64_t *first, uint64_t *last)
 int
 main (int argc, char *argv[])
 {
-  struct totals totals = { 0 };
+  static char out[BUFSIZ];
   uint64_t first = 0, last = 0, seed, bad = 0;
 
+  /* Neither this nor the trace takes anything from the heap. */
+  setvbuf (stdout, out, _IOFBF, sizeof out);
   parse (argc, argv, &first, &last);
+  totals = mmap (NULL, sizeof *totals, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (totals == MAP_FAILED) {
+    perror ("mmap");
+    return EXIT_FAILURE;
+  }
   catch_signals ();
-  for (seed = first; seed <= last; seed++)
-    if (keep_going)
-      bad += !run_apart (seed);
-    else
-      run (seed, &totals);
-  if (keep_going) {
+  if (first == last && !twice && !keep_going)
+    run_seed (first);           /* for debuggers */
+  else
+    for (seed = first; seed <= last; seed++)
+      bad += !run (seed);
+  if (bad > 0) {
     printf ("%" PRIu64 " of %" PRIu64 " seeds failed\n", bad,
             last - first + 1);
-    return bad ? 1 : 0;
+    return EXIT_FAILURE;
   }
 
   printf ("%s: seeds %" PRIu64 "..%" PRIu64 " good: %" PRIu64 " runs, %"
           PRIu64 " steps, %" PRIu64 "%% of them unseen, last trace %016"
           PRIx64 "\n", scenario ? scenario->name : "random", first, last,
-          totals.runs, totals.steps,
-          totals.looks ? totals.blind * 100 / totals.looks : 0,
-          sched_hash ());
-  if (scenario && totals.seen[scenario->witness] == 0) {
+          totals->runs, totals->steps,
+          totals->looks ? totals->blind * 100 / totals->looks : 0,
+          totals->hash);
+  if (scenario && totals->seen[scenario->witness] == 0) {
     printf ("%s: the situation (%s) never occurred\n", scenario->name,
             scenario->what);
     return 3;

@@ -33,6 +33,7 @@ struct profile {
   unsigned write_blocking_percent;
   bool restart_at_once;         /* a lost job is replaced at once */
   bool needs_flush;             /* only targets that can */
+  bool one_copier;
   bool meddler;                 /* a second giver of orders */
   unsigned early_percent;       /* start before the clients do anything */
   struct faults faults;
@@ -46,6 +47,7 @@ struct sim {
 
   unsigned job;                 /* number of the latest job, 0: none yet */
   bool cancelling;              /* it has been told to end */
+  unsigned cancels;             /* calls of mirror_cancel in progress */
   bool meddler_may_go;
   bool watched;                 /* m is alive */
 

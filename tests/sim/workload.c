@@ -160,7 +160,8 @@ start_job (struct sim *sim)
       ? COPY_WRITE_BLOCKING : COPY_BACKGROUND,
     .granularity = sim->granularity,
     .speed = sched_percent (25) ? 2000 + sched_rand (200000) : 0,
-    .buf_size = sched_percent (40) ? sim->granularity * bufs[sched_rand (4)]
+    .buf_size = sim->p.one_copier || sched_percent (40)
+      ? sim->granularity * bufs[sched_rand (4)]
       : (1 + sched_rand (3)) * (UINT64_C (512) << 10),
     .copiers = (unsigned) sched_rand (5),
   };
@@ -198,10 +199,13 @@ cancel_job (struct sim *sim)
   int r;
 
   sched_trace ("order: cancel", 0, 0, 0, 0);
-  sim->cancelling = true;
+  sim->cancels++;
   r = mirror_cancel (sim->m, sched_percent (50) ? NULL : "nonsense", &status);
   if (r == -ENOENT)
     r = mirror_cancel (sim->m, NULL, &status);
+  sim->cancels--;
+  if (r == 0)
+    sim->cancelling = true;
   if (r != 0 && r != -ENOENT && r != -EPERM)
     sched_fail ("cancel", "mirror_cancel: %d", r);
 }

@@ -485,10 +485,14 @@ job_main (void *vp)
   job_event (job, &ev);
   progress_event (job, EVENT_JOB_CANCELLED);
   job_set_status (job, JOB_CONCLUDED);
+
+  /* Who is told that it is gone finds out from this how it ended. */
+  mutex_lock (&m->lock);
+  remember_locked (job);
+  mutex_unlock (&m->lock);
   job_set_status (job, JOB_NULL);
 
   mutex_lock (&m->lock);
-  remember_locked (job);
   m->job = NULL;
   cond_broadcast (&m->idle);
   mutex_unlock (&m->lock);

@@ -173,6 +173,9 @@ join_old_thread (struct mirror *m)
   bool have;
 
   mutex_lock (&m->lock);
+  /* A job that is said to be gone is gone very soon. */
+  while (m->job && m->job->status == JOB_NULL)
+    cond_wait (&m->idle, &m->lock);
   have = m->have_thread && !m->job;
   old = m->thread;
   if (have)
