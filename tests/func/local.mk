@@ -57,6 +57,12 @@ func_tests = \
 	tests/func/test-idle.sh \
 	tests/func/test-large.sh \
 	tests/func/test-mirrorcmp.sh \
+	tests/func/test-nbdmirror.py \
+	tests/func/test-qmp-errors.py \
+	tests/func/test-qmp-input.py \
+	tests/func/test-qmp-job.py \
+	tests/func/test-qmp-negotiation.py \
+	tests/func/test-qmp-socket.py \
 	tests/func/test-oracle.sh \
 	tests/func/test-shutdown.sh \
 	tests/func/test-speed.py \
