@@ -89,6 +89,9 @@ with Test() as t:
         # The run-time library is preloaded into eval's shells, too, and now
         # and then kills one.
         del sources["no trim"]
+    if os.environ.get("MIRROR_VALGRIND"):
+        # nbdkit's multi-conn filter forgets 8 bytes of each handle.
+        del sources["no multi-conn"]
     t.nbdkit("target", "memory", "8M")
     for name, args in sources.items():
         t.nbdkit("plain", *args)

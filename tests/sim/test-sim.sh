@@ -3,7 +3,7 @@
 # Some thousand seeds of the simulator: every named scenario, random runs, the
 # same seed twice, and a target that lies, which must be seen.
 sim=$top_builddir/tests/sim/sim
-seeds=${SIM_SEEDS:-1500}
+seeds=${SIM_SEEDS:-1200}
 # Sanitizers make it slower; the seeds are the first ones of the same.
 case ${MIRROR_SANITIZER:-no} in
   address) seeds=$((seeds / 5)) ;;
