@@ -48,3 +48,5 @@ nbdkit_mirror_filter_la_LDFLAGS = -module -avoid-version -shared \
 # libtool's .la file is of no use to a dlopen'ed filter.
 install-data-hook:
 	rm -f $(DESTDIR)$(filterdir)/nbdkit-mirror-filter.la
+uninstall-hook:
+	rm -f $(DESTDIR)$(filterdir)/nbdkit-mirror-filter.so

@@ -329,15 +329,16 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
 {
   struct copiers *c = cp->all;
   struct pair *p = c->p;
-  uint64_t stamp = flusher_stamp (p->flusher);
   struct copy_error error = { 0 };
   struct rangelock lk;
   struct range run;
+  uint64_t stamp;
   bool some;
 
   rangelock_lock_prefix (p->locks, &lk, candidate, p->granularity);
   some = dirty_claim_run (p->dirty, lk.range, &run);
   if (some) {
+    stamp = flusher_stamp (p->flusher);
     if (kind == EXTENT_ZERO)
       copy_by_extents (cp, run, &error);
     else
