@@ -11,7 +11,13 @@
  * reused for another regime since; it then sees another epoch and retreats
  * without having read anything else of the slot.
  *
- * The last one to leave a slot takes the mutex only if somebody waits.
+ * A slot's counter is in stripes, each in a cache line of its own, and a
+ * thread always uses the same one: with one counter, threads on different
+ * processors pull its line to and fro twice for every request.  A request
+ * enters and leaves in one thread, so the slot is idle when each stripe has
+ * been seen at 0.
+ *
+ * The last one to leave a stripe takes the mutex only if somebody waits.
  */
 
 #include <config.h>
@@ -29,10 +35,16 @@
  */
 #define SLOTS 64
 
-struct slot {
-  struct regime regime;         /* written under lock while the slot is idle */
+#define STRIPES 8
+
+struct stripe {
   _Atomic uint64_t inflight;
 } __attribute__ ((__aligned__ (64)));
+
+struct slot {
+  struct regime regime;         /* written under lock while the slot is idle */
+  struct stripe stripes[STRIPES];
+};
 
 struct gate {
   struct slot slots[SLOTS];
@@ -43,17 +55,40 @@ struct gate {
   struct cond idle;             /* a slot's counter fell to 0 */
 };
 
+static unsigned
+my_stripe (void)
+{
+  static _Atomic unsigned threads;
+  static __thread unsigned mine;        /* plus 1; 0: none yet */
+
+  if (mine == 0)
+    mine = 1 + atomic_fetch_add (&threads, 1) % STRIPES;
+  return mine - 1;
+}
+
+static bool
+slot_idle (const struct slot *s)
+{
+  size_t i;
+
+  for (i = 0; i < STRIPES; ++i)
+    if (atomic_load (&s->stripes[i].inflight) != 0)
+      return false;
+  return true;
+}
+
 struct gate *
 gate_new (void)
 {
   struct gate *g = aligned_alloc (64, sizeof *g);
-  size_t i;
+  size_t i, j;
 
   if (!g)
     return NULL;
   for (i = 0; i < SLOTS; ++i) {
     g->slots[i].regime = (struct regime) { .kind = REGIME_NONE };
-    atomic_init (&g->slots[i].inflight, 0);
+    for (j = 0; j < STRIPES; ++j)
+      atomic_init (&g->slots[i].stripes[j].inflight, 0);
   }
   atomic_init (&g->epoch, 0);
   atomic_init (&g->waiters, 0);
@@ -70,7 +105,7 @@ gate_free (struct gate *g)
   if (!g)
     return;
   for (i = 0; i < SLOTS; ++i)
-    assert (atomic_load (&g->slots[i].inflight) == 0);
+    assert (slot_idle (&g->slots[i]));
   cond_destroy (&g->idle);
   mutex_destroy (&g->lock);
   free (g);
@@ -79,7 +114,7 @@ gate_free (struct gate *g)
 static void
 leave_slot (struct gate *g, struct slot *s)
 {
-  uint64_t old = atomic_fetch_sub (&s->inflight, 1);
+  uint64_t old = atomic_fetch_sub (&s->stripes[my_stripe ()].inflight, 1);
 
   assert (old > 0);
   sync_point ();
@@ -97,7 +132,7 @@ gate_enter (struct gate *g)
     struct slot *s = &g->slots[epoch % SLOTS];
 
     sync_point ();
-    atomic_fetch_add (&s->inflight, 1);
+    atomic_fetch_add (&s->stripes[my_stripe ()].inflight, 1);
     sync_point ();
     if (atomic_load (&g->epoch) == epoch)
       return &s->regime;
@@ -128,7 +163,7 @@ gate_publish (struct gate *g, enum regime_kind kind, struct job *job)
       continue;
     }
     s = &g->slots[epoch % SLOTS];
-    if (atomic_load (&s->inflight) == 0)
+    if (slot_idle (s))
       break;
   }
   atomic_fetch_sub (&g->waiters, 1);
@@ -152,8 +187,7 @@ wait_slots (struct gate *g, const struct job *job, bool of_job)
   for (i = 0; i < SLOTS; ++i) {
     struct slot *s = &g->slots[i];
 
-    while ((s->regime.job == job) == of_job &&
-           atomic_load (&s->inflight) != 0)
+    while ((s->regime.job == job) == of_job && !slot_idle (s))
       cond_wait (&g->idle, &g->lock);
   }
   atomic_fetch_sub (&g->waiters, 1);
