@@ -3,7 +3,7 @@
 
 noinst_LTLIBRARIES += libdirty.la libsync-posix.la
 libdirty_la_SOURCES = \
-	common/include/range.h \
+	common/include/iszero.h common/include/range.h \
 	common/utils/cleanup.h common/utils/errtext.h common/utils/sync.h \
 	common/dirty/reasons.h \
 	common/dirty/dirty.c common/dirty/dirty.h \

@@ -6,5 +6,7 @@ include $(top_srcdir)/tests/model/local.mk
 include $(top_srcdir)/tests/func/local.mk
 include $(top_srcdir)/tests/bench/local.mk
 include $(top_srcdir)/tests/mutants/local.mk
+include $(top_srcdir)/tests/vm/local.mk
+include $(top_srcdir)/tests/debian13/local.mk
 
 EXTRA_DIST += tests/tsan.supp tests/valgrind.supp

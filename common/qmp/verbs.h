@@ -24,7 +24,7 @@
 
 #define QMP_POLICIES "ignore|!report|!enospc|!stop"
 #define QMP_SYNCS "full|none|incremental|top|bitmap"
-#define QMP_COPY_MODES "background|write-blocking|!auto"
+#define QMP_COPY_MODES "background|write-blocking|auto"
 
 #define QMP_VERBS(VERB, ARG, LATER)                                           \
   VERB (qmp_capabilities, "qmp_capabilities", "end the negotiation")          \
@@ -47,7 +47,7 @@
   ARG ("copy-mode", STRING, OPTIONAL, QMP_COPY_MODES, "tee or not")           \
   ARG ("auto-finalize", BOOLEAN, OPTIONAL, "", "only true")                   \
   ARG ("auto-dismiss", BOOLEAN, OPTIONAL, "", "only true")                    \
-  ARG ("target-is-zero", BOOLEAN, NOT_YET, "", "")                            \
+  ARG ("target-is-zero", BOOLEAN, OPTIONAL, "", "it reads as zero already")   \
   ARG ("connections", INTEGER, OPTIONAL, "", "connections to the target")     \
   ARG ("bitmap-file", STRING, NOT_YET, "", "")                                \
   ARG ("target-timeout", INTEGER, NOT_YET, "", "")                            \

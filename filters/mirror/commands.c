@@ -150,16 +150,11 @@ check_fixed (const struct qmp_request *req, struct qmp_error *error)
 {
   static const char *const only_true[] = { "auto-finalize", "auto-dismiss" };
   const char *device = qmp_arg_string (req, "device");
-  const char *sync = qmp_arg_string (req, "sync");
   size_t i;
 
   if (device && strcmp (device, "source") != 0) {
     FAIL (error, "Cannot find device='%.128s' nor node-name='%.128s'", device,
           device);
-    return -EINVAL;
-  }
-  if (strcmp (sync, "full") != 0) {
-    FAIL (error, "Sync mode '%s' not supported", sync);
     return -EINVAL;
   }
   for (i = 0; i < sizeof only_true / sizeof only_true[0]; i++)
@@ -218,10 +213,18 @@ set_words (const struct qmp_request *req, struct params *p,
            struct qmp_error *error)
 {
   const char *id = qmp_arg_string (req, "job-id");
+  const char *sync = qmp_arg_string (req, "sync");
   const char *mode = qmp_arg_string (req, "copy-mode");
   char why[PARAMS_ERROR_MAX];
 
-  if (params_set_target (p, "target", qmp_arg_string (req, "target"),
+  p->target_is_zero = qmp_arg_bool (req, "target-is-zero",
+                                    p->target_is_zero);
+  if (strcmp (sync, "full") != 0 && strcmp (sync, "none") != 0) {
+    FAIL (error, "Sync mode '%s' not supported", sync);
+    return -EINVAL;
+  }
+  if (params_set_sync (p, "sync", sync, why) < 0 ||
+      params_set_target (p, "target", qmp_arg_string (req, "target"),
                          why) < 0 ||
       (mode && params_set_copy_mode (p, "copy-mode", mode, why) < 0)) {
     FAIL (error, "%s", why);

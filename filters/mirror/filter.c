@@ -9,15 +9,25 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <nbdkit-filter.h>
 
+#include "beneath.h"
 #include "instance.h"
 
+static unsigned loaded;         /* how often in this chain of filters */
 static struct filter_keys keys;
+static struct place place;      /* of the source, from the plugin's keys */
 static struct instance *instance;
+
+/* What nbdkit has resolved the default export "" to.  It cannot be asked for
+ * before the first client asks; set once and never freed before the end.
+ */
+static char *_Atomic default_name;
 
 /* One connected client. */
 struct client {
@@ -30,13 +40,18 @@ struct client {
 static void
 mirror_load (void)
 {
-  filter_keys_init (&keys);
+  if (loaded++ == 0)
+    filter_keys_init (&keys);
 }
 
 static void
 mirror_unload (void)
 {
+  if (--loaded > 0)
+    return;
   filter_keys_clear (&keys);
+  place_clear (&place);
+  free (default_name);
 }
 
 static int
@@ -49,6 +64,10 @@ mirror_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
   case 0:
     return 0;
   case 1:
+    if (place_note (&place, key, value) < 0) {
+      nbdkit_error ("out of memory");
+      return -1;
+    }
     return next (nxdata, key, value);
   case -ENOMEM:
     nbdkit_error ("out of memory");
@@ -61,23 +80,38 @@ mirror_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
 
 #define mirror_config_help \
   "mirror-target=URI                NBD target: start a mirror to it.\n" \
-  "mirror-copy-mode=MODE            background (default), write-blocking.\n" \
-  "mirror-sync=full                 What to copy (default full).\n" \
+  "mirror-copy-mode=MODE            background (default), write-blocking, auto.\n" \
+  "mirror-sync=full|none            What to copy at first (default full).\n" \
   "mirror-granularity=SIZE          Unit of tracking (default 64K).\n" \
   "mirror-speed=BYTES               Limit of copying per second (0: none).\n" \
   "mirror-buf-size=SIZE             Copying in flight (default 16M).\n" \
   "mirror-connections=N             To the target (default 4).\n" \
+  "mirror-unmap=BOOL                Zeroes may become holes (default true).\n" \
+  "mirror-detect-zeroes=BOOL        Send zero data as zeroes (default false).\n" \
+  "mirror-target-is-zero=BOOL       Do not clear the target (default false).\n" \
+  "mirror-target-flush=WHEN         propagate (default), defer.\n" \
+  "mirror-export=NAME               The export to serve (default \"\").\n" \
   "mirror-control=PATH              QMP control socket."
 
 static int
 mirror_get_ready (int thread_model)
 {
+  if (loaded > 1) {
+    nbdkit_error ("--filter=mirror: given twice; one mirror filter is allowed "
+                  "in a chain");
+    return -1;
+  }
+  if (what_is_beneath ().cacheextents) {
+    nbdkit_error ("--filter=cacheextents: must come before --filter=mirror: "
+                  "below it, it would remember holes that are none any more");
+    return -1;
+  }
   if (thread_model < NBDKIT_THREAD_MODEL_PARALLEL) {
     nbdkit_error ("the mirror filter needs a plugin (and filters) of the "
                   "parallel thread model; this one serializes requests");
     return -1;
   }
-  instance = instance_new (&keys);
+  instance = instance_new (&keys, &place);
   return instance ? 0 : -1;
 }
 
@@ -101,6 +135,29 @@ mirror_cleanup (nbdkit_backend *backend)
 
 /*-- clients ------------------------------------------------------------*/
 
+static const char *
+mirror_default_export (nbdkit_next_default_export *next,
+                       nbdkit_backend *nxdata, int readonly, int is_tls)
+{
+  const char *name = next (nxdata, readonly);
+  char *none = NULL, *copy;
+
+  (void) is_tls;
+  copy = name ? strdup (name) : NULL;
+  if (copy && !atomic_compare_exchange_strong (&default_name, &none, copy))
+    free (copy);
+  return name;
+}
+
+static bool
+served (const char *name)
+{
+  if (keys.export)
+    return strcmp (name, keys.export) == 0;
+  return strcmp (name, "") == 0 ||
+    (default_name && strcmp (name, default_name) == 0);
+}
+
 static void *
 mirror_open (nbdkit_next_open *next, nbdkit_context *context, int readonly,
              const char *exportname, int is_tls)
@@ -108,9 +165,11 @@ mirror_open (nbdkit_next_open *next, nbdkit_context *context, int readonly,
   struct client *client;
 
   (void) is_tls;
-  if (strcmp (exportname, "") != 0) {
-    nbdkit_error ("export '%s': only the default export \"\" is served "
-                  "through the mirror filter", exportname);
+  if (!served (exportname)) {
+    nbdkit_error ("export '%s' is not served: only %s%s%s is (mirror-export)",
+                  exportname, keys.export ? "'" : "",
+                  keys.export ? keys.export : "the default export",
+                  keys.export ? "'" : "");
     return NULL;
   }
   client = calloc (1, sizeof *client);
@@ -366,6 +425,7 @@ static struct nbdkit_filter filter = {
   .get_ready = mirror_get_ready,
   .after_fork = mirror_after_fork,
   .cleanup = mirror_cleanup,
+  .default_export = mirror_default_export,
   .open = mirror_open,
   .close = mirror_close,
   .prepare = mirror_prepare,

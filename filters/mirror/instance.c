@@ -25,6 +25,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "beneath.h"
 #include "cleanup.h"
 #include "errtext.h"
 #include "instance.h"
@@ -35,11 +36,15 @@
  */
 #define CONNECT_TIMEOUT_MS 10000
 
+/* The default of mirror-max-pause. */
+#define MAX_PAUSE_NS UINT64_C (2000000000)
+
 #define QUIT_NS UINT64_C (2000000000)
 
 struct instance {
   /* Constant after instance_start. */
   const struct filter_keys *keys;
+  const struct place *place;    /* of the source */
   struct mirror *mirror;
   struct control *control;      /* or NULL */
   nbdkit_next *next;            /* the copier's context */
@@ -106,11 +111,17 @@ start_on (struct instance *in, const struct params *p, struct target *target,
   struct job_params jp = {
     .id = p->job_id ? p->job_id : "mirror",
     .copy_mode = p->copy_mode,
+    .sync = p->sync,
+    .unmap = p->unmap,
+    .detect_zeroes = p->detect_zeroes,
+    .target_is_zero = p->target_is_zero,
+    .defer_flush = p->defer_flush,
+    .max_pause_ns = MAX_PAUSE_NS,
     .granularity = p->granularity,
     .speed = p->speed,
     .buf_size = p->buf_size,
   };
-  int r = target_check (target, in->size, error);
+  int r = target_check (target, in->size, p->granularity, error);
 
   if (r == 0) {
     r = start_watcher (in);
@@ -120,7 +131,11 @@ start_on (struct instance *in, const struct params *p, struct target *target,
       r = mirror_start (in->mirror, &jp, &in->source.base, target);
     if (r == 0)
       remember_uri (in, p->target);
-    if (r < 0)
+    if (r == -ETIMEDOUT)
+      snprintf (error, PARAMS_ERROR_MAX, "cannot start the mirror: requests "
+                "in flight have not ended within %u ms",
+                (unsigned) (MAX_PAUSE_NS / 1000000));
+    else if (r < 0)
       snprintf (error, PARAMS_ERROR_MAX, "cannot start the mirror: %s",
                 r == -EBUSY ? "there is already one" : error_text (-r));
   }
@@ -130,15 +145,34 @@ start_on (struct instance *in, const struct params *p, struct target *target,
 }
 
 static int
+connect_to (struct instance *in, const struct params *p,
+            struct target **target, char *error)
+{
+  int r = params_check (p, error);
+
+  if (r == 0 && place_is_target (in->place, p->target, error))
+    r = -EINVAL;
+  if (r == 0)
+    r = target_connect (p->target, p->connections, CONNECT_TIMEOUT_MS,
+                        target, error);
+  if (r == 0) {
+    /* What needs no source can be said before the fork. */
+    r = target_check (*target, 0, p->granularity, error);
+    if (r < 0) {
+      (*target)->ops->free (*target);
+      *target = NULL;
+    }
+  }
+  return r;
+}
+
+static int
 control_start_op (void *opaque, const struct params *p, char *error)
 {
   struct instance *in = opaque;
   struct target *target;
-  int r = params_check (p, error);
+  int r = connect_to (in, p, &target, error);
 
-  if (r == 0)
-    r = target_connect (p->target, p->connections, CONNECT_TIMEOUT_MS,
-                        &target, error);
   return r < 0 ? r : start_on (in, p, target, error);
 }
 
@@ -240,10 +274,10 @@ on_event (void *opaque, const struct mirror_event *ev)
 /*-- life ---------------------------------------------------------------*/
 
 struct instance *
-instance_new (const struct filter_keys *keys)
+instance_new (const struct filter_keys *keys, const struct place *place)
 {
   struct instance *in = calloc (1, sizeof *in);
-  const char *what = "mirror: ";        /* the errors begin with the value */
+  const char *what = "mirror-"; /* the errors begin with the value */
   char error[PARAMS_ERROR_MAX];
   int r;
 
@@ -252,6 +286,7 @@ instance_new (const struct filter_keys *keys)
     return NULL;
   }
   in->keys = keys;
+  in->place = place;
   mutex_init (&in->lock);
   cond_init (&in->wake);
 
@@ -264,8 +299,7 @@ instance_new (const struct filter_keys *keys)
   }
   if (r == 0 && keys->params.target) {
     what = "mirror-target=";
-    r = target_connect (keys->params.target, keys->params.connections,
-                        CONNECT_TIMEOUT_MS, &in->first_target, error);
+    r = connect_to (in, &keys->params, &in->first_target, error);
   }
   if (r < 0) {
     nbdkit_error ("%s%s", what, error);
@@ -281,7 +315,8 @@ open_source (struct instance *in, nbdkit_backend *backend)
   int64_t size;
   int r;
 
-  in->next = nbdkit_next_context_open (backend, 0, "", true);
+  in->next = nbdkit_next_context_open (backend, 0, in->keys->export
+                                       ? in->keys->export : "", true);
   if (!in->next)
     return -1;
   if (in->next->prepare (in->next) == -1 ||
@@ -292,7 +327,7 @@ open_source (struct instance *in, nbdkit_backend *backend)
   if (size < 0 || r < 0)
     return -1;
   in->size = (uint64_t) size;
-  in->shared = r == 0;
+  in->shared = r == 0 || !what_is_beneath ().coherent;
   return 0;
 }
 

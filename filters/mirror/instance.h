@@ -16,14 +16,17 @@
 #include "control.h"
 #include "mirror.h"
 #include "params.h"
+#include "place.h"
 #include "source.h"
 
 struct instance;
 
 /* Before the fork: bind the control socket, connect to the target.  No
- * threads.  keys is kept and must outlive the instance.
+ * threads.  keys and place (of the source) are kept and must outlive the
+ * instance.
  */
-extern struct instance *instance_new (const struct filter_keys *keys);
+extern struct instance *instance_new (const struct filter_keys *keys,
+                                      const struct place *place);
 
 /* After the fork: open the source, start threads, start the mirror. */
 extern int instance_start (struct instance *in, nbdkit_backend *backend);

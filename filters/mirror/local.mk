@@ -4,11 +4,13 @@
 
 noinst_LTLIBRARIES += libengine.la
 libengine_la_SOURCES = \
+	filters/mirror/engine/carry.c filters/mirror/engine/carry.h \
 	filters/mirror/engine/copier.c filters/mirror/engine/copier.h \
 	filters/mirror/engine/flusher.c filters/mirror/engine/flusher.h \
 	filters/mirror/engine/gate.c filters/mirror/engine/gate.h \
 	filters/mirror/engine/hint.c filters/mirror/engine/hint.h \
 	filters/mirror/engine/job.c filters/mirror/engine/job.h \
+	filters/mirror/engine/job-tell.c \
 	filters/mirror/engine/jobstate.c filters/mirror/engine/jobstate.h \
 	filters/mirror/engine/legs.h \
 	filters/mirror/engine/mirror.c filters/mirror/engine/mirror.h \
@@ -21,7 +23,9 @@ libengine_la_SOURCES = \
 
 filter_LTLIBRARIES = nbdkit-mirror-filter.la
 nbdkit_mirror_filter_la_SOURCES = \
+	filters/mirror/keys.c \
 	filters/mirror/params.c filters/mirror/params.h \
+	filters/mirror/beneath.c filters/mirror/beneath.h \
 	filters/mirror/commands.c \
 	filters/mirror/control.c filters/mirror/control.h \
 	filters/mirror/control-impl.h \
@@ -31,9 +35,13 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/filter.c \
 	filters/mirror/instance.c filters/mirror/instance.h \
 	filters/mirror/source.c filters/mirror/source.h \
+	filters/mirror/place.c filters/mirror/place.h \
 	filters/mirror/target.c filters/mirror/target.h \
-	filters/mirror/target-conn.c filters/mirror/target-connect.c \
-	filters/mirror/target-private.h filters/mirror/target-wait.c
+	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
+	filters/mirror/target-connect.c filters/mirror/target-extents.c \
+	filters/mirror/target-private.h filters/mirror/target-self.c \
+	filters/mirror/target-uri.c filters/mirror/target-uri.h \
+	filters/mirror/target-wait.c filters/mirror/target-zero.c
 nbdkit_mirror_filter_la_CPPFLAGS = $(AM_CPPFLAGS) \
 	$(NBDKIT_CFLAGS) $(LIBNBD_CFLAGS) $(JANSSON_CFLAGS)
 nbdkit_mirror_filter_la_LIBADD = \

@@ -20,7 +20,9 @@ struct params {
   char *target;                 /* NBD URI, owned; NULL = none */
   char *job_id;                 /* owned; NULL = "mirror" */
   enum copy_mode copy_mode;
+  enum sync_mode sync;
   uint64_t granularity, speed, buf_size;
+  bool unmap, detect_zeroes, target_is_zero, defer_flush;
   unsigned connections;
 };
 
@@ -34,6 +36,8 @@ extern void params_clear (struct params *p);
  */
 extern int params_set_copy_mode (struct params *p, const char *what,
                                  const char *value, char *error);
+extern int params_set_sync (struct params *p, const char *what,
+                            const char *value, char *error);
 extern int params_set_granularity (struct params *p, const char *what,
                                    uint64_t value, char *error);
 extern int params_set_buf_size (struct params *p, const char *what,
@@ -49,6 +53,13 @@ extern int params_set_job_id (struct params *p, const char *value,
 /* What must hold between several of them. */
 extern int params_check (const struct params *p, char *error);
 
+/* The line for the user; returns -EINVAL. */
+extern int refuse (char *error, const char *fs, ...)
+  __attribute__ ((__format__ (__printf__, 2, 3)));
+
+/* *to becomes a copy of value, or NULL, and is freed.  0 or -ENOMEM. */
+extern int params_replace (char **to, const char *value);
+
 /*-- the filter's keys --------------------------------------------------*/
 
 #define FILTER_KEYS 26
@@ -57,6 +68,7 @@ extern int params_check (const struct params *p, char *error);
 struct filter_keys {
   struct params params;
   char *control;                /* absolute path, owned; NULL = none */
+  char *export;                 /* name, owned; NULL = the default export */
   bool given[FILTER_KEYS];
 };
 

@@ -42,7 +42,12 @@ finish (json_t *object, bool failed)
 static const char *
 copy_mode_name (enum copy_mode mode)
 {
-  return mode == COPY_WRITE_BLOCKING ? "write-blocking" : "background";
+  switch (mode) {
+  case COPY_BACKGROUND: return "background";
+  case COPY_WRITE_BLOCKING: return "write-blocking";
+  case COPY_AUTO: return "auto";
+  }
+  return "?";
 }
 
 static json_t *
@@ -128,7 +133,7 @@ query_block_jobs (struct control *c)
   FIELD ("actively-synced", TRUTH (st->synced))                         \
   FIELD ("copy-mode", TEXT (copy_mode_name (st->copy_mode)))            \
   FIELD ("teeing", TRUTH (st->teeing))                                  \
-  FIELD ("sync", TEXT ("full"))                                         \
+  FIELD ("sync", TEXT (st->sync == SYNC_FULL ? "full" : "none"))        \
   FIELD ("speed", NUMBER (st->speed))                                   \
   FIELD ("granularity", NUMBER (st->granularity))                       \
   FIELD ("buf-size", NUMBER (st->buf_size))                             \

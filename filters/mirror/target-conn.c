@@ -37,16 +37,11 @@
 
 /*-- requests -----------------------------------------------------------*/
 
-static uintptr_t
-get_number (const struct target_req *req, int i)
+static uint64_t
+req_load (const struct target_req *req)
 {
-  return (uintptr_t) req->priv[i];
-}
-
-static void
-set_number (struct target_req *req, int i, uintptr_t n)
-{
-  req->priv[i] = (void *) n;
+  return LOAD_OVERHEAD
+    + (req->op == TARGET_READ || req->op == TARGET_WRITE ? req->count : 0);
 }
 
 struct conn *
@@ -58,17 +53,13 @@ req_conn (const struct target_req *req)
 void
 req_begin (struct target_req *req, struct conn *c, unsigned pieces)
 {
-  uintptr_t load = LOAD_OVERHEAD;
-
-  if (req->op == TARGET_READ || req->op == TARGET_WRITE)
-    load += req->count;
   req->priv[PRIV_CONN] = c;
   req->priv[PRIV_WAITER] = NULL;
-  set_number (req, PRIV_PIECES, pieces);
-  set_number (req, PRIV_LOAD, load);
+  req_set_number (req, PRIV_PIECES, pieces);
   req->result = 0;
   __atomic_store_n (&req->done, false, __ATOMIC_RELAXED);
-  atomic_fetch_add_explicit (&c->load, load, memory_order_relaxed);
+  atomic_fetch_add_explicit (&c->load, req_load (req),
+                             memory_order_relaxed);
 }
 
 void
@@ -85,15 +76,15 @@ req_refuse (struct target_req *req, struct conn *c, int result)
 static void
 req_piece_ended (struct conn *c, struct target_req *req, int result)
 {
-  uintptr_t left = get_number (req, PRIV_PIECES) - 1;
+  uintptr_t left = req_number (req, PRIV_PIECES) - 1;
   struct waiter *w = req->priv[PRIV_WAITER];
 
   if (result < 0 && (req->result == 0 || result == -ENOTCONN))
     req->result = result;
-  set_number (req, PRIV_PIECES, left);
+  req_set_number (req, PRIV_PIECES, left);
   if (left > 0)
     return;
-  atomic_fetch_sub_explicit (&c->load, get_number (req, PRIV_LOAD),
+  atomic_fetch_sub_explicit (&c->load, req_load (req),
                              memory_order_relaxed);
   if (w)
     waiter_release (c, w);
@@ -107,7 +98,9 @@ static void
 piece_ended (struct piece *p, int result)
 {
   struct conn *c = p->conn;
+  struct target_req *req = p->req;
 
+  p->req = NULL;
   p->generation++;
   p->next = c->free_pieces;
   c->free_pieces = p;
@@ -115,7 +108,7 @@ piece_ended (struct piece *p, int result)
   /* Nothing of a session that has ended counts (rule I9). */
   if (atomic_load_explicit (&c->session->ended, memory_order_acquire))
     result = -ENOTCONN;
-  req_piece_ended (c, p->req, result);
+  req_piece_ended (c, req, result);
 }
 
 /* What this thread is just giving to libnbd. */
@@ -123,8 +116,9 @@ static __thread struct piece *issuing;
 
 /* libnbd's completion.  Runs with the handle's lock.  Returns whether libnbd
  * may free the command: not if sending it has failed at once, for then
- * nbd_aio_xxx looks into it once more after this (in 1.14 at least).  The
- * handle is dead then and frees it when it is closed.
+ * nbd_aio_xxx looks into it once more after this.  The handle is dead then
+ * and frees it when it is closed; from 1.18 on it calls this again before, but
+ * nothing is in flight then, so that the piece is nobody's.
  */
 static int
 completion (void *vp, int *error)
@@ -132,7 +126,8 @@ completion (void *vp, int *error)
   struct piece *p = vp;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->conn->lock);
 
-  piece_ended (p, -abs (*error));
+  if (p->req)
+    piece_ended (p, -abs (*error));
   return p == issuing ? 0 : 1;
 }
 

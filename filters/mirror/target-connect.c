@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connecting to a target: URI, handshake with a deadline, checks.
+/* Connecting to a target: handshake with a deadline, checks.
  *
  * All connections go to the same URI.  The first tells whether the server
  * promises multi-conn; only then are the others made, all at once.  They must
@@ -12,13 +12,10 @@
 
 #include <config.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -27,10 +24,8 @@
 #include "cleanup.h"
 #include "errtext.h"
 #include "target-private.h"
+#include "target-uri.h"
 #include "target.h"
-
-/* Of the URI in an error line; the reason must have room after it. */
-#define ERROR_URI_MAX 256
 
 /* An unprivileged process gets net.core.wmem_max. */
 #define UNIX_SEND_BUFFER (1 << 20)
@@ -38,28 +33,9 @@
 /* Smaller payloads than this are no useful target. */
 #define MIN_MAX_PAYLOAD 4096
 
-/*-- error lines --------------------------------------------------------*/
+/*-- what libnbd says ---------------------------------------------------*/
 
-/* "URI: reason" in printable ASCII: servers may have worded the reason. */
-static void __attribute__ ((__format__ (__printf__, 3, 4)))
-set_error (char *error, const char *uri, const char *fmt, ...)
-{
-  size_t len = strlen (uri);
-  va_list args;
-  char *p;
-  int n;
-
-  n = snprintf (error, TARGET_ERROR_MAX, "%.*s%s: ", ERROR_URI_MAX, uri,
-                len > ERROR_URI_MAX ? "..." : "");
-  va_start (args, fmt);
-  vsnprintf (error + n, (size_t) (TARGET_ERROR_MAX - n), fmt, args);
-  va_end (args);
-  for (p = error; *p; ++p)
-    if (!isascii ((unsigned char) *p) || !isprint ((unsigned char) *p))
-      *p = '?';
-}
-
-/* What libnbd says, without the name of its function. */
+/* Without the name of its function. */
 static const char *
 nbd_reason (void)
 {
@@ -84,114 +60,33 @@ nbd_reason_errno (void)
 
 /*-- the URI ------------------------------------------------------------*/
 
-/* Parts of a URI; pointers into it. */
-struct uri_parts {
-  const char *authority;        /* after "scheme://" */
-  const char *host;             /* authority without "user@" */
-  const char *query;            /* at "?", or at its end */
-  const char *fragment;         /* at "#", or at its end */
-};
-
-static struct uri_parts
-split_uri (const char *uri)
-{
-  const char *colon = strstr (uri, "://");
-  struct uri_parts p;
-  const char *s;
-
-  p.authority = colon ? colon + 3 : uri;
-  p.fragment = p.authority + strcspn (p.authority, "#");
-  p.query = p.authority + strcspn (p.authority, "?#");
-  p.host = p.authority;
-  for (s = p.authority; s < p.query && *s != '/'; ++s)
-    if (*s == '@')
-      p.host = s + 1;
-  return p;
-}
-
-/* The character at *s, percent-decoded and in lower case; steps on. */
-static int
-next_char (const char **s)
-{
-  char hex[3] = "";
-  int ch = (unsigned char) **s;
-
-  if (ch == '%' && isxdigit ((unsigned char) (*s)[1])
-      && isxdigit ((unsigned char) (*s)[2])) {
-    hex[0] = (*s)[1];
-    hex[1] = (*s)[2];
-    ch = (int) strtol (hex, NULL, 16);
-    *s += 2;
-  }
-  (*s)++;
-  return tolower (ch);
-}
-
-/* Does the query parameter at s, which ends at end, begin with that? */
-static bool
-param_begins (const char *s, const char *end, const char *prefix)
-{
-  for (; *prefix; ++prefix)
-    if (s >= end || next_char (&s) != *prefix)
-      return false;
-  return s <= end;
-}
-
-char *
-target_public_uri (const char *uri)
-{
-  struct uri_parts p = split_uri (uri);
-  char *r = malloc (strlen (uri) + 1), *out = r;
-  const char *s, *end;
-  char separator = '?';
-
-  if (r == NULL)
-    return NULL;
-  out = mempcpy (out, uri, (size_t) (p.authority - uri));
-  out = mempcpy (out, p.host, (size_t) (p.query - p.host));
-  for (s = p.query; s < p.fragment; s = end) {
-    s++;                        /* the separator */
-    end = s + strcspn (s, "&;#");
-    if (!param_begins (s, end, "socket="))
-      continue;
-    *out++ = separator;
-    out = mempcpy (out, s, (size_t) (end - s));
-    separator = '&';
-  }
-  *out = '\0';
-  return r;
-}
-
 /* Refuse in our own words what libnbd would refuse, or accept, in its. */
 static int
 check_uri (const char *uri, const char *public, char *error)
 {
   static const char *const plain[] = { "nbd:", "nbd+unix:", "nbd+vsock:" };
   static const char *const tls[] = { "nbds:", "nbds+unix:", "nbds+vsock:" };
-  struct uri_parts p = split_uri (uri);
-  const char *s, *end;
+  struct uri_parts p = uri_split (uri);
+  const char *param, *end = p.query;
   size_t i;
 
   for (i = 0; i < 3; ++i)
     if (strncasecmp (uri, tls[i], strlen (tls[i])) == 0) {
-      set_error (error, public, "TLS to the target is not available yet");
+      target_error (error, public, "TLS to the target is not available yet");
       return -EINVAL;
     }
-  for (s = p.query; s < p.fragment; s = end) {
-    s++;
-    end = s + strcspn (s, "&;#");
-    if (param_begins (s, end, "tls-")) {
-      set_error (error, public, "TLS to the target is not available yet: "
-                 "tls- parameters are refused");
+  while (uri_next_param (&p, &param, &end))
+    if (uri_param_begins (param, end, "tls-")) {
+      target_error (error, public, "TLS to the target is not available yet: "
+                    "tls- parameters are refused");
       return -EINVAL;
     }
-  }
   for (i = 0; i < 3; ++i)
     if (strncasecmp (uri, plain[i], strlen (plain[i])) == 0
         && strncmp (uri + strlen (plain[i]), "//", 2) == 0)
       return 0;
-  set_error (error, public, "not an NBD URI: it must begin with nbd://, "
-             "nbd+unix:// or nbd+vsock://");
+  target_error (error, public, "not an NBD URI: it must begin with nbd://, "
+                "nbd+unix:// or nbd+vsock://");
   return -EINVAL;
 }
 
@@ -205,6 +100,17 @@ struct attempt {
   char *error;
 };
 
+/* libnbd checks what it sends against what the server has offered; all but the
+ * alignment, for which it would not let us try the end of an export whose size
+ * is no multiple of its block.
+ */
+static int
+set_strictness (struct nbd_handle *nbd)
+{
+  return nbd_set_strict_mode (nbd, nbd_get_strict_mode (nbd)
+                              & ~LIBNBD_STRICT_ALIGN);
+}
+
 static int
 start_connecting (const struct attempt *a, struct conn *c)
 {
@@ -212,6 +118,7 @@ start_connecting (const struct attempt *a, struct conn *c)
   if (c->nbd == NULL)
     goto err;
   if (nbd_set_debug (c->nbd, false) == -1
+      || set_strictness (c->nbd) == -1
       || nbd_set_uri_allow_transports (c->nbd, LIBNBD_ALLOW_TRANSPORT_TCP
                                        | LIBNBD_ALLOW_TRANSPORT_UNIX
                                        | LIBNBD_ALLOW_TRANSPORT_VSOCK) == -1
@@ -226,7 +133,7 @@ start_connecting (const struct attempt *a, struct conn *c)
   return 0;
 
  err:
-  set_error (a->error, a->session->uri, "%s", nbd_reason ());
+  target_error (a->error, a->session->uri, "%s", nbd_reason ());
   return nbd_reason_errno ();
 }
 
@@ -254,10 +161,10 @@ advance (const struct attempt *a, struct conn *c, short revents)
                  || nbd_aio_is_ready (c->nbd) == 1))
     return 0;
   if (r == 0)
-    set_error (a->error, a->session->uri,
-               "the server has closed the connection in the handshake");
+    target_error (a->error, a->session->uri,
+                  "the server has closed the connection in the handshake");
   else
-    set_error (a->error, a->session->uri, "%s", nbd_reason ());
+    target_error (a->error, a->session->uri, "%s", nbd_reason ());
   return r == 0 ? -ECONNRESET : nbd_reason_errno ();
 }
 
@@ -292,7 +199,7 @@ finish_connecting (const struct attempt *a, struct conn *conns, unsigned n)
       if (errno == EINTR)
         continue;
       r = -errno;
-      set_error (a->error, a->session->uri, "poll: %s", error_text (-r));
+      target_error (a->error, a->session->uri, "poll: %s", error_text (-r));
       return r;
     }
     for (i = 0; i < waiting; ++i)
@@ -302,10 +209,10 @@ finish_connecting (const struct attempt *a, struct conn *conns, unsigned n)
           return r;
       }
   }
-  set_error (a->error, a->session->uri,
-             "no answer from the server within %u ms%s", a->timeout_ms,
-             a->session->nr_conns > 1
-             ? " on one of several connections" : "");
+  target_error (a->error, a->session->uri,
+                "no answer from the server within %u ms%s", a->timeout_ms,
+                a->session->nr_conns > 1
+                ? " on one of several connections" : "");
   return -ETIMEDOUT;
 }
 
@@ -323,7 +230,7 @@ adopt (const struct attempt *a, struct conn *c)
     c->fd = fcntl (fd, F_DUPFD_CLOEXEC, 0);
   if (c->fd < 0) {
     err = errno;
-    set_error (a->error, a->session->uri, "dup: %s", error_text (err));
+    target_error (a->error, a->session->uri, "dup: %s", error_text (err));
     return -err;
   }
   /* The default of a Unix socket does not take a copy's block at once, and
@@ -350,8 +257,8 @@ connect_some (const struct attempt *a, unsigned first, unsigned n)
   r = finish_connecting (a, conns, n);
   for (i = 0; r == 0 && i < n; ++i) {
     if (nbd_aio_is_ready (conns[i].nbd) != 1) {
-      set_error (a->error, a->session->uri,
-                 "the server has closed the connection");
+      target_error (a->error, a->session->uri,
+                    "the server has closed the connection");
       return -ECONNRESET;
     }
     r = adopt (a, &conns[i]);
@@ -383,8 +290,8 @@ get_offer (const struct attempt *a, struct conn *c, struct offer *o)
       && o->read_only >= 0 && o->flush >= 0 && o->fua >= 0 && o->zero >= 0
       && o->multi_conn >= 0 && o->extents >= 0)
     return 0;
-  set_error (a->error, a->session->uri,
-             "the server tells nonsense about the export");
+  target_error (a->error, a->session->uri,
+                "the server tells nonsense about the export");
   return -EINVAL;
 }
 
@@ -392,17 +299,20 @@ static int
 check_offer (const struct attempt *a, const struct offer *o)
 {
   if (o->read_only) {
-    set_error (a->error, a->session->uri, "the export is read-only");
+    target_error (a->error, a->session->uri, "the export is read-only");
     return -EROFS;
   }
-  if (o->block_min > 1) {
-    set_error (a->error, a->session->uri, "a minimum block size of %"
-               PRIi64 " is not supported yet", o->block_min);
+  if (o->block_min > TARGET_MAX_BLOCK
+      || (o->block_min > 0 && !is_power_of_2 ((uint64_t) o->block_min))) {
+    target_error (a->error, a->session->uri, "a minimum block size of %"
+                  PRIi64 " is not supported: it must be a power of two, at "
+                  "most %" PRIu32, o->block_min, TARGET_MAX_BLOCK);
     return -EINVAL;
   }
-  if (o->block_max > 0 && o->block_max < MIN_MAX_PAYLOAD) {
-    set_error (a->error, a->session->uri, "a maximum block size of %"
-               PRIi64 " is not supported", o->block_max);
+  if (o->block_max > 0 && (o->block_max < MIN_MAX_PAYLOAD
+                           || o->block_max < o->block_min)) {
+    target_error (a->error, a->session->uri, "a maximum block size of %"
+                  PRIi64 " is not supported", o->block_max);
     return -EINVAL;
   }
   return 0;
@@ -422,8 +332,8 @@ check_same (const struct attempt *a, const struct offer *first)
     if (r < 0)
       return r;
     if (memcmp (&o, first, sizeof o) != 0) {
-      set_error (a->error, s->uri, "the server tells something else about "
-                 "the export on each connection");
+      target_error (a->error, s->uri, "the server tells something else about "
+                    "the export on each connection");
       return -EINVAL;
     }
   }
@@ -436,6 +346,7 @@ use_offer (struct target_session *s, const struct offer *o)
   struct target *t = &s->target;
 
   t->size = (uint64_t) o->size;
+  t->block = o->block_min > 0 ? (uint32_t) o->block_min : 1;
   t->can_flush = o->flush;
   t->can_fua = o->fua;
   t->can_zero = o->zero;
@@ -443,7 +354,8 @@ use_offer (struct target_session *s, const struct offer *o)
   t->can_multi_conn = o->multi_conn;
   s->max_payload = LEG_MAX_REQUEST;
   if (o->block_max > 0 && o->block_max < LEG_MAX_REQUEST)
-    s->max_payload = (uint32_t) o->block_max;
+    s->max_payload =
+      (uint32_t) round_down_p2 ((uint64_t) o->block_max, t->block);
 }
 
 static void
@@ -468,6 +380,7 @@ session_new (const char *uri, unsigned connections)
   if (s == NULL)
     return NULL;
   s->target.ops = &target_ops;
+  s->target.block = 1;
   s->uri = target_public_uri (uri);
   if (s->uri == NULL) {
     free (s);
@@ -496,13 +409,20 @@ session_connect (const struct attempt *a, unsigned connections)
     return r;
   session_grow (s, 1);
   r = connect_some (a, 0, 1);
+  if (r == 0 && target_is_self (s->conns[0].fd)) {
+    target_error (a->error, s->uri, "the target is this server itself");
+    r = -EINVAL;
+  }
   if (r == 0)
     r = get_offer (a, &s->conns[0], &offer);
   if (r == 0)
     r = check_offer (a, &offer);
   if (r < 0)
     return r;
-  if (offer.multi_conn && connections > 1) {
+  /* Multi-conn promises that one connection sees what another has written only
+   * after a flush.  Reading a block to write it back cannot wait for that.
+   */
+  if (offer.multi_conn && offer.block_min <= 1 && connections > 1) {
     session_grow (s, connections);
     r = connect_some (a, 1, connections - 1);
     if (r == 0)
@@ -530,7 +450,7 @@ target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
     + UINT64_C (1000000) * timeout_ms;
   a.session = session_new (uri, connections);
   if (a.session == NULL) {
-    set_error (error, "mirror target", "%s", error_text (ENOMEM));
+    target_error (error, "mirror target", "%s", error_text (ENOMEM));
     return -ENOMEM;
   }
   r = session_connect (&a, connections);
@@ -543,13 +463,20 @@ target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
 }
 
 int
-target_check (const struct target *target, uint64_t source_size, char *error)
+target_check (const struct target *target, uint64_t source_size,
+              uint64_t granularity, char *error)
 {
   const struct target_session *s = (const struct target_session *) target;
 
-  if (target->size >= source_size)
+  if (target->size < source_size)
+    target_error (error, s->uri, "the target is smaller (%" PRIu64 " bytes) "
+                  "than the source (%" PRIu64 " bytes)", target->size,
+                  source_size);
+  else if (granularity < target->block)
+    target_error (error, s->uri, "the granularity (%" PRIu64 ") is smaller "
+                  "than the target's minimum block size (%" PRIu32 ")",
+                  granularity, target->block);
+  else
     return 0;
-  set_error (error, s->uri, "the target is smaller (%" PRIu64 " bytes) than "
-             "the source (%" PRIu64 " bytes)", target->size, source_size);
   return -EINVAL;
 }

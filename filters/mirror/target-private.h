@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Inside of the target leg; see target.h for what it does.
  *
- *   target-connect.c   URI, handshake, checks; makes the session
+ *   target-connect.c   handshake, checks; makes the session
+ *   target-uri.c       what a URI says
+ *   target-self.c      is it this very process?
  *   target-conn.c      one connection: pieces of requests on the wire
  *   target-wait.c      waiting for their ends and receiving the replies
  *   target.c           the session: splitting, lanes, loss, the ops
+ *   target-zero.c      zeroes, where the server likes them or not
+ *   target-blocks.c    requests that are no multiple of the server's block
+ *   target-extents.c   block status
  *
  * Lock order: libnbd's own handle lock, then conn.lock.  Completions run
  * with the handle lock held and take conn.lock, so nothing may call libnbd
@@ -40,7 +45,7 @@ struct target_session;
 /* One command on the wire.  A request is one or several. */
 struct piece {
   struct conn *conn;
-  struct target_req *req;
+  struct target_req *req;       /* NULL: it is free */
   struct piece *next;           /* free list */
   uint64_t generation;          /* how many times it has ended */
 };
@@ -96,12 +101,13 @@ struct lane {
 struct target_session {
   struct target target;
   char *uri;                    /* without secrets */
-  uint32_t max_payload;         /* bytes of data in one command */
+  uint32_t max_payload;         /* bytes of data in one command: a multiple
+                                 * of target.block */
   atomic_bool ended;            /* no reply counts any more */
   atomic_bool silent;           /* ended by us: lost is not to be called */
   atomic_bool told;             /* lost has been called */
   atomic_int error;             /* -errno of the first failure */
-  atomic_bool zero_refused;     /* send zeroes as data */
+  atomic_uint zero_method;      /* enum zero_method, to begin with */
   struct lane lanes[2];         /* by enum target_lane */
   unsigned nr_conns;
   struct conn conns[];
@@ -110,9 +116,23 @@ struct target_session {
 /*-- target-conn.c ------------------------------------------------------*/
 
 /* The private part of a request (target_req.priv).  Written by the submitter
- * before the first piece, then under conn.lock.
+ * before the first piece, then under conn.lock; but PRIV_ZERO is the zeroing
+ * code's alone.  A request that target-blocks.c does has only the last: the
+ * requests that it consists of have connections.
  */
-enum { PRIV_CONN, PRIV_WAITER, PRIV_PIECES, PRIV_LOAD };
+enum { PRIV_CONN, PRIV_WAITER, PRIV_PIECES, PRIV_ZERO, PRIV_BLOCKS = 0 };
+
+static inline uintptr_t
+req_number (const struct target_req *req, int i)
+{
+  return (uintptr_t) req->priv[i];
+}
+
+static inline void
+req_set_number (struct target_req *req, int i, uintptr_t n)
+{
+  req->priv[i] = (void *) n;
+}
 
 extern void req_begin (struct target_req *req, struct conn *c,
                        unsigned pieces);
@@ -189,5 +209,83 @@ extern const struct target_ops target_ops;
  * may be held.
  */
 extern void target_session_end (struct target_session *s, int err);
+
+extern struct conn *target_pick_conn (struct target_session *s,
+                                      enum target_lane lane);
+
+/* Submit and wait for a request that is a multiple of the block. */
+extern void target_submit_aligned (struct target_session *s, struct conn *c,
+                                   struct target_req *req);
+extern int target_wait_aligned (struct target_session *s,
+                                struct target_req *req);
+
+/* What of it goes over the wire in one go: count > 0 bytes from its byte
+ * `from` on, as commands of at most max bytes.
+ */
+struct share {
+  uint32_t from, count, max;
+};
+
+/* Begin req (again) and put that share of it on the wire.  buf: of the whole
+ * request; NULL: WIRE_ZERO, or WIRE_WRITE of zeroes, of which max must be at
+ * most TARGET_ZEROES.
+ */
+#define TARGET_ZEROES (UINT32_C (256) << 10)
+extern void target_issue (struct conn *c, struct target_req *req,
+                          enum wire_op op, char *buf, struct share share,
+                          uint32_t nbd_flags);
+
+/* What of the flags libnbd wants to have of a request to write. */
+extern uint32_t target_fua_flag (const struct target_session *s,
+                                 const struct target_req *req);
+
+static inline uint32_t
+min_u32 (uint32_t a, uint32_t b)
+{
+  return a < b ? a : b;
+}
+
+/*-- target-zero.c ------------------------------------------------------*/
+
+/* From the best to the worst; see there. */
+enum zero_method { ZERO_WHOLE, ZERO_IN_PARTS, ZERO_AS_DATA };
+
+extern void target_zero_submit (struct target_session *s, struct conn *c,
+                                struct target_req *req);
+extern int target_zero_wait (struct target_session *s,
+                             struct target_req *req);
+
+/*-- target-blocks.c ----------------------------------------------------*/
+
+/* Is this no request for target_submit_aligned?  The end of the target counts
+ * as a multiple; what lies past it is not sent by libnbd.
+ */
+static inline bool
+target_is_unaligned (const struct target *t, const struct target_req *req)
+{
+  const uint64_t end = req->offset + req->count;
+  const uint64_t mask = t->block - 1;
+
+  return t->block > 1 && end <= t->size
+    && ((req->offset & mask) || ((end & mask) && end != t->size));
+}
+
+extern void target_blocks_submit (struct target_session *s, struct conn *c,
+                                  struct target_req *req);
+extern int target_blocks_wait (struct target_session *s,
+                               struct target_req *req);
+
+/*-- target-extents.c ---------------------------------------------------*/
+
+/* target_ops.extents */
+extern int target_extents (struct target *t, struct range r, extent_fn *fn,
+                           void *opaque);
+
+/*-- target-self.c ------------------------------------------------------*/
+
+/* Is the other end of that connection, whose handshake is done, a descriptor
+ * of this process?
+ */
+extern bool target_is_self (int fd);
 
 #endif /* MIRROR_TARGET_PRIVATE_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The session with a target: lanes, splitting, emulation, loss.
+/* The session with a target: lanes, splitting, loss.
  *
  * A request goes over one connection of its lane, the one with the least in
  * flight, as one or several pieces; it has ended when all of them have.
@@ -23,7 +23,7 @@
 /* What zeroes are sent from where zero requests are not possible.  Never
  * written to; not const so that it costs no space in the file.
  */
-static char zeroes[256 << 10];
+static char zeroes[TARGET_ZEROES];
 
 /*-- the end of the session ---------------------------------------------*/
 
@@ -68,8 +68,8 @@ op_shutdown (struct target *t)
 
 /*-- requests -----------------------------------------------------------*/
 
-static struct conn *
-pick_conn (struct target_session *s, enum target_lane lane)
+struct conn *
+target_pick_conn (struct target_session *s, enum target_lane lane)
 {
   const struct lane *l = &s->lanes[lane];
   uint64_t load, least = UINT64_MAX;
@@ -85,55 +85,38 @@ pick_conn (struct target_session *s, enum target_lane lane)
   return &s->conns[best];
 }
 
-static uint32_t
-min_u32 (uint32_t a, uint32_t b)
+uint32_t
+target_fua_flag (const struct target_session *s, const struct target_req *req)
 {
-  return a < b ? a : b;
-}
-
-/* Send req in pieces of at most `max` bytes; buf NULL: zeroes. */
-static void
-issue_data (struct target_session *s, struct conn *c, struct target_req *req,
-            enum wire_op op, char *buf, uint32_t max, uint32_t nbd_flags)
-{
-  uint32_t done, n;
-
-  max = min_u32 (max, s->max_payload);
-  req_begin (req, c, (req->count + max - 1) / max);
-  for (done = 0; done < req->count; done += n) {
-    n = min_u32 (max, req->count - done);
-    conn_issue (c, req, op, buf ? buf + done : zeroes, n, req->offset + done,
-                nbd_flags, NULL);
-  }
-}
-
-static uint32_t
-fua_flag (const struct target_session *s, const struct target_req *req)
-{
-  if (!(req->flags & LEG_FUA) || req->op == TARGET_READ
-      || req->op == TARGET_FLUSH)
+  if (!(req->flags & LEG_FUA))
     return 0;
   assert (s->target.can_fua);   /* else the engine flushes */
   return LIBNBD_CMD_FLAG_FUA;
 }
 
-static void
-issue_zero_as_data (struct target_session *s, struct conn *c,
-                    struct target_req *req)
+void
+target_issue (struct conn *c, struct target_req *req, enum wire_op op,
+              char *buf, struct share share, uint32_t nbd_flags)
 {
-  issue_data (s, c, req, WIRE_WRITE, NULL, sizeof zeroes,
-              fua_flag (s, req));
+  const uint32_t max = share.max;
+  uint32_t n, at = share.from, end = share.from + share.count;
+  char *p;
+
+  assert (op != WIRE_WRITE || buf || max <= TARGET_ZEROES);
+  req_begin (req, c, share.count / max + (share.count % max > 0));
+  for (; at < end; at += n) {
+    n = min_u32 (max, end - at);
+    p = buf ? buf + at : op == WIRE_WRITE ? zeroes : NULL;
+    conn_issue (c, req, op, p, n, req->offset + at, nbd_flags, NULL);
+  }
 }
 
-static void
-op_submit (struct target *t, struct target_req *req)
+void
+target_submit_aligned (struct target_session *s, struct conn *c,
+                       struct target_req *req)
 {
-  struct target_session *s = (struct target_session *) t;
-  struct conn *c = pick_conn (s, req->op == TARGET_FLUSH
-                              ? LANE_TEE : req->lane);
-  uint32_t flags = fua_flag (s, req);
+  const struct share all = { 0, req->count, s->max_payload };
 
-  assert (req->count <= LEG_MAX_REQUEST);
   if (atomic_load_explicit (&s->ended, memory_order_acquire)) {
     tell_lost (s);
     req_refuse (req, c, -ENOTCONN);
@@ -141,21 +124,14 @@ op_submit (struct target *t, struct target_req *req)
   }
   switch (req->op) {
   case TARGET_READ:
-    issue_data (s, c, req, WIRE_READ, req->buf, UINT32_MAX, 0);
+    target_issue (c, req, WIRE_READ, req->buf, all, 0);
     break;
   case TARGET_WRITE:
-    issue_data (s, c, req, WIRE_WRITE, req->buf, UINT32_MAX, flags);
+    target_issue (c, req, WIRE_WRITE, req->buf, all,
+                  target_fua_flag (s, req));
     break;
   case TARGET_ZERO:
-    if (!t->can_zero || atomic_load (&s->zero_refused)) {
-      issue_zero_as_data (s, c, req);
-      break;
-    }
-    if (!(req->flags & LEG_MAY_TRIM))
-      flags |= LIBNBD_CMD_FLAG_NO_HOLE;
-    req_begin (req, c, 1);
-    conn_issue (c, req, WIRE_ZERO, NULL, req->count, req->offset, flags,
-                NULL);
+    target_zero_submit (s, c, req);
     break;
   case TARGET_FLUSH:
     req_begin (req, c, 1);
@@ -164,85 +140,35 @@ op_submit (struct target *t, struct target_req *req)
   }
 }
 
+int
+target_wait_aligned (struct target_session *s, struct target_req *req)
+{
+  conn_wait (req);
+  return req->op == TARGET_ZERO ? target_zero_wait (s, req) : req->result;
+}
+
+static void
+op_submit (struct target *t, struct target_req *req)
+{
+  struct target_session *s = (struct target_session *) t;
+  struct conn *c = target_pick_conn (s, req->op == TARGET_FLUSH
+                                     ? LANE_TEE : req->lane);
+
+  assert (req->count <= (req->op == TARGET_ZERO
+                         ? TARGET_MAX_ZERO : LEG_MAX_REQUEST));
+  if (target_is_unaligned (t, req))
+    target_blocks_submit (s, c, req);
+  else
+    target_submit_aligned (s, c, req);
+}
+
 static int
 op_wait (struct target *t, struct target_req *req)
 {
   struct target_session *s = (struct target_session *) t;
 
-  conn_wait (req);
-  if (req->op != TARGET_ZERO || !t->can_zero
-      || (req->result != -ENOTSUP && req->result != -EOPNOTSUPP
-          && req->result != -EINVAL))
-    return req->result;
-
-  /* The server says that it zeroes but does not, or not this range. */
-  if (req->result != -EINVAL)
-    atomic_store (&s->zero_refused, true);
-  issue_zero_as_data (s, req_conn (req), req);
-  conn_wait (req);
-  return req->result;
-}
-
-/*-- extents ------------------------------------------------------------*/
-
-/* Report what the server has said about r; whatever makes no sense is data.
- * Neighbours of one kind are reported as one.
- */
-static int
-report_extents (const struct extent_list *list, struct range r,
-                extent_fn *fn, void *opaque)
-{
-  struct range piece = { r.start, r.start };
-  enum extent_kind kind = EXTENT_DATA;
-  uint64_t length;
-  size_t i;
-  int ret;
-
-  for (i = 0; i < list->n && piece.end < r.end; ++i) {
-    length = list->e[i].length;
-    if (length == 0)
-      break;
-    if (!range_empty (piece) && list->e[i].kind != kind) {
-      ret = fn (opaque, piece, kind);
-      if (ret < 0)
-        return ret;
-      piece.start = piece.end;
-    }
-    kind = list->e[i].kind;
-    if (length > r.end - piece.end)
-      length = r.end - piece.end;
-    piece.end += length;
-  }
-  if (piece.end == r.start) {
-    piece.end = r.end;
-    kind = EXTENT_DATA;
-  }
-  ret = fn (opaque, piece, kind);
-  return ret < 0 ? ret : 0;
-}
-
-static int
-op_extents (struct target *t, struct range r, extent_fn *fn, void *opaque)
-{
-  /* The most that fits the wire, but a multiple of any block size. */
-  const uint64_t max = (UINT64_C (1) << 32) - (64 << 10);
-  struct target_session *s = (struct target_session *) t;
-  struct extent_list list = { .n = 0 };
-  struct target_req req = { .op = TARGET_FLUSH, .lane = LANE_COPY };
-
-  if (range_len (r) > max)
-    r.end = r.start + max;
-  if (t->can_extents) {
-    req_begin (&req, pick_conn (s, LANE_COPY), 1);
-    conn_issue (req_conn (&req), &req, WIRE_STATUS, NULL,
-                (uint32_t) range_len (r), r.start, 0, &list);
-    conn_wait (&req);
-    if (req.result == -ENOTCONN)
-      return req.result;
-    if (req.result < 0)
-      list.n = 0;
-  }
-  return report_extents (&list, r, fn, opaque);
+  return target_is_unaligned (t, req)
+    ? target_blocks_wait (s, req) : target_wait_aligned (s, req);
 }
 
 /*-- life ---------------------------------------------------------------*/
@@ -285,7 +211,7 @@ op_free (struct target *t)
 const struct target_ops target_ops = {
   .submit = op_submit,
   .wait = op_wait,
-  .extents = op_extents,
+  .extents = target_extents,
   .shutdown = op_shutdown,
   .free = op_free,
 };

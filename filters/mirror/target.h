@@ -15,9 +15,9 @@
 
 /* Connect to `uri` with up to `connections` connections (1 if the server does
  * not promise multi-conn), within timeout_ms altogether, handshake included.
- * The server must offer at least source_size bytes, writable, with a minimum
- * block of 1.  Blocks for at most timeout_ms (name resolution excepted).
- * Starts no thread, so it may be called before nbdkit forks.
+ * The export must be writable and no export of this process.  Blocks for at
+ * most timeout_ms (name resolution excepted).  Starts no thread, so it may be
+ * called before nbdkit forks.
  *
  * Returns 0 and *target, or -errno and one line in error (ERROR_MAX bytes)
  * that names the URI without secrets and the reason.
@@ -27,11 +27,11 @@ extern int target_connect (const char *uri, unsigned connections,
                            unsigned timeout_ms, struct target **target,
                            char *error);
 
-/* Is it fit to be the mirror of a source of that many bytes?  0 or -EINVAL
- * with a line in error.
+/* Is it fit to be the mirror of a source of that many bytes, with granules
+ * of that many bytes?  0 or -EINVAL with a line in error.
  */
 extern int target_check (const struct target *target, uint64_t source_size,
-                         char *error);
+                         uint64_t granularity, char *error);
 
 /* Start the threads; must precede the first request, and should follow the
  * setting of `lost`: a loss before that is told by the first request only.

@@ -31,6 +31,24 @@ tests_lib_liar_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
 tests_lib_liar_la_CFLAGS = $(tool_cflags)
 tests_lib_liar_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
+check_PROGRAMS += tests/lib/nbdfsx
+
+tests_lib_nbdfsx_SOURCES = \
+	tests/lib/nbdfsx.c tests/lib/nbdfsx.h \
+	tests/lib/nbdfsx-expect.c \
+	tests/lib/nbdfsx-ops.c \
+	tests/lib/nbdfsx-server.c \
+	tests/lib/nbdfsx-shrink.c
+tests_lib_nbdfsx_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
+tests_lib_nbdfsx_CFLAGS = $(tool_cflags)
+tests_lib_nbdfsx_LDADD = $(LIBNBD_LIBS)
+
+check_LTLIBRARIES += tests/lib/caps.la
+tests_lib_caps_la_SOURCES = tests/lib/caps.c
+tests_lib_caps_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+tests_lib_caps_la_CFLAGS = $(tool_cflags)
+tests_lib_caps_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
 check_LTLIBRARIES += tests/lib/keep-locales.la
 tests_lib_keep_locales_la_SOURCES = tests/lib/keep-locales.c
 tests_lib_keep_locales_la_CFLAGS = $(tool_cflags)
@@ -41,22 +59,30 @@ tests_lib_keep_locales_la_LDFLAGS = \
 stress_tests = \
 	tests/func/test-background.sh \
 	tests/func/test-background-never-waits.sh \
+	tests/func/test-block-sizes.sh \
 	tests/func/test-converges-under-load.sh \
+	tests/func/test-nbdfsx.sh \
 	tests/func/test-overlap.py \
+	tests/func/test-servers.sh \
 	tests/func/test-source-errors.sh \
 	tests/func/test-start-race.py \
 	tests/func/test-target-dies.sh \
+	tests/func/test-target-matrix.py \
 	tests/func/test-write-blocking.sh
 
 func_tests = \
 	$(stress_tests) \
 	tests/func/test-bad-input.sh \
+	tests/func/test-bad-input-daemon.sh \
 	tests/func/test-cancel.sh \
+	tests/func/test-copy-mode-auto.py \
+	tests/func/test-docs-examples.py \
 	tests/func/test-fio-verify.sh \
 	tests/func/test-flags.py \
 	tests/func/test-idle.sh \
 	tests/func/test-large.sh \
 	tests/func/test-mirrorcmp.sh \
+	tests/func/test-nbdfsx-faults.sh \
 	tests/func/test-nbdmirror.py \
 	tests/func/test-qmp-errors.py \
 	tests/func/test-qmp-input.py \
@@ -64,8 +90,15 @@ func_tests = \
 	tests/func/test-qmp-negotiation.py \
 	tests/func/test-qmp-socket.py \
 	tests/func/test-oracle.sh \
+	tests/func/test-same-server.sh \
 	tests/func/test-shutdown.sh \
+	tests/func/test-source-sizes.py \
+	tests/func/test-sources.sh \
 	tests/func/test-speed.py \
+	tests/func/test-sync-none.py \
+	tests/func/test-target-flush.py \
+	tests/func/test-target-self.sh \
+	tests/func/test-thin.sh \
 	tests/func/test-unaligned.py
 
 TESTS += $(func_tests)

@@ -62,6 +62,8 @@ assert_qmp 'j["len"] == j["offset"]'
 timeout -k 10 $((120 * slow)) "$PYTHON" - "$(uri proxy)" <<'END'
 import nbd, random, sys
 h = nbd.NBD()
+# The server takes more than what newer versions of libnbd want to send.
+h.set_strict_mode(h.get_strict_mode() & ~getattr(nbd, "STRICT_PAYLOAD", 0))
 h.connect_uri(sys.argv[1])
 at = 123 << 30
 data = random.randbytes(64 << 20)

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An nbdkit plugin that lies: a disk in memory that loses, bends or repeats
  * a request now and then and says that all is well.  With it the tests show
- * that the oracle sees such faults.
+ * that the oracle and nbdfsx see such faults.
  *
- *   nbdkit liar.so size=SIZE lie=KIND [every=N]
+ *   nbdkit liar.so size=SIZE lie=KIND [every=N] [at=OFFSET]
+ *
+ * With at it lies only of requests that cover that byte.  With every=1 as
+ * well, the same requests always meet the same lies.
  */
 
 #include <config.h>
@@ -35,18 +38,21 @@ enum lie {
   WIDE_ZERO,                    /* the byte behind it is zeroed, too */
   FAST_ZERO_HALF,               /* refused with ENOTSUP, but half done */
   HALF_WRITE_ERROR,             /* half of a write, then EIO: no lie */
+  FALSE_HOLE,                   /* data is said to read as zero */
+  TRIM_MORE,                    /* the byte behind a trim is zeroed, too */
   LIES
 };
 
 static const char *const names[LIES] = {
   "none", "drop-write", "short-write", "flip-write", "misplace-write",
   "repeat-write", "half-overlap", "flip-read", "ignore-zero", "short-zero",
-  "wide-zero", "fast-zero-half", "half-write-error",
+  "wide-zero", "fast-zero-half", "half-write-error", "false-hole",
+  "trim-more",
 };
 
 static enum lie lie;
 static unsigned every = 50;
-static int64_t size;
+static int64_t size, at = -1;
 static uint8_t *disk;
 static atomic_uint calls;
 
@@ -69,6 +75,10 @@ liar_config (const char *key, const char *value)
   if (strcmp (key, "size") == 0) {
     size = nbdkit_parse_size (value);
     return size == -1 ? -1 : 0;
+  }
+  if (strcmp (key, "at") == 0) {
+    at = nbdkit_parse_size (value);
+    return at == -1 ? -1 : 0;
   }
   if (strcmp (key, "every") == 0)
     return nbdkit_parse_unsigned (key, value, &every);
@@ -122,8 +132,10 @@ native_fua (void *handle)
 
 /* Is this the call to lie about? */
 static bool
-now (enum lie which)
+now (enum lie which, uint32_t count, uint64_t offset)
 {
+  if (at >= 0 && ((uint64_t) at < offset || (uint64_t) at - offset >= count))
+    return false;
   return lie == which && atomic_fetch_add (&calls, 1) % every == every - 1;
 }
 
@@ -134,7 +146,7 @@ liar_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
   (void) handle;
   (void) flags;
   memcpy (buf, disk + offset, count);
-  if (now (FLIP_READ))
+  if (now (FLIP_READ, count, offset))
     ((uint8_t *) buf)[count / 2] ^= 0x40;
   return 0;
 }
@@ -213,17 +225,19 @@ liar_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
     repeat_old_write (buf, count, offset);
     return 0;
   }
-  if (now (DROP_WRITE))
+  if (now (DROP_WRITE, count, offset))
     return 0;
-  if (now (HALF_WRITE_ERROR)) {
+  if (now (HALF_WRITE_ERROR, count, offset)) {
     memcpy (disk + offset, buf, count / 2);
     nbdkit_set_error (EIO);
     return -1;
   }
-  if (now (MISPLACE_WRITE) && offset + 512 + count <= (uint64_t) size)
+  if (now (MISPLACE_WRITE, count, offset)
+      && offset + 512 + count <= (uint64_t) size)
     offset += 512;
-  memcpy (disk + offset, buf, now (SHORT_WRITE) ? count - 1 : count);
-  if (now (FLIP_WRITE))
+  memcpy (disk + offset, buf,
+          now (SHORT_WRITE, count, offset) ? count - 1 : count);
+  if (now (FLIP_WRITE, count, offset))
     disk[offset + count / 2] ^= 1;
   return 0;
 }
@@ -237,11 +251,11 @@ liar_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
     nbdkit_set_error (EOPNOTSUPP);
     return -1;
   }
-  if (now (IGNORE_ZERO))
+  if (now (IGNORE_ZERO, count, offset))
     return 0;
-  if (now (SHORT_ZERO))
+  if (now (SHORT_ZERO, count, offset))
     count--;
-  if (now (WIDE_ZERO) && offset + count < (uint64_t) size)
+  if (now (WIDE_ZERO, count, offset) && offset + count < (uint64_t) size)
     count++;
   memset (disk + offset, 0, count);
   return 0;
@@ -250,7 +264,22 @@ liar_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 static int
 liar_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
+  if (now (TRIM_MORE, count, offset) && offset + count < (uint64_t) size)
+    count++;
   return liar_zero (handle, count, offset, flags);
+}
+
+static int
+liar_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+              struct nbdkit_extents *extents)
+{
+  bool hole = now (FALSE_HOLE, count, offset);
+
+  (void) handle;
+  (void) flags;
+  return nbdkit_add_extent (extents, offset, count,
+                            hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO
+                            : 0);
 }
 
 static int
@@ -279,6 +308,7 @@ static struct nbdkit_plugin plugin = {
   .zero = liar_zero,
   .trim = liar_trim,
   .flush = liar_flush,
+  .extents = liar_extents,
 };
 
 NBDKIT_REGISTER_PLUGIN (plugin)

@@ -10,9 +10,11 @@
  *          range lock that is held.
  *   I4     background mode waits for no target
  *   I7     the client's result is the source's (here and in fake-source.c)
- *   I8     synced: the legs are equal outside of client calls, and what a
- *          good client flush or FUA has covered is stable on the target; no
- *          tracked request is in flight; ready is sticky
+ *   hold   a job that starts holds nobody for longer than it was told
+ *   I8     synced: the legs are equal where nothing is in flight, and what a
+ *          good client flush or FUA has covered is stable on the target,
+ *          unless that is deferred; no tracked request is in flight; ready is
+ *          sticky
  *   I9     once the end of a session has been handled, U holds nothing back
  *   I5, I10, I11   in fake-target.c
  *   status         len - offset is what is dirty or claimed, offset and the
@@ -118,13 +120,24 @@ check_difference (struct sim *sim, struct dirty *dirty)
 
 /*-- I8 -----------------------------------------------------------------*/
 
+/* Has a client made what is there durable, so that the target must, too? */
+static bool
+was_flushed (const struct sim *sim, uint64_t b)
+{
+  return !sim->w.defer_flush &&
+    (sim->last_touch[b] < sim->flushed_call ||
+     sim->last_touch[b] < sim->fua_call[b]);
+}
+
 static void
 check_synced (struct sim *sim, const struct mirror_status *st)
 {
   const struct world *w = &sim->w;
+  struct held held = { .n = 0 };
   unsigned i;
   uint64_t b;
 
+  rangelocks_foreach (mirror_peek_locks (sim->m), note_held, &held);
   for (i = 0; i < w->nr_clients; i++)
     if (w->ops[i].active && w->ops[i].tracked)
       sched_fail ("I8", "synced, but a tracked request is in flight");
@@ -138,19 +151,21 @@ check_synced (struct sim *sim, const struct mirror_status *st)
                 st->target_online, st->copy_mode, st->teeing);
   if (!st->target_flush)
     sched_fail ("I8", "synced to a target without flush");
+  if (memcmp (w->S, w->T, sim->size) == 0 &&
+      memcmp (w->S, w->stable, sim->size) == 0)
+    return;
   for (b = 0; b < sim->size; b++) {
-    if (w->S[b] == w->stable[b] && w->S[b] == w->T[b])
+    if (w->S[b] == w->T[b] &&
+        (w->S[b] == w->stable[b] || !was_flushed (sim, b)))
       continue;
-    if (world_client_touches (w, b))
+    if (in_flight (sim, &held, b))
       continue;
     if (w->S[b] != w->T[b])
       sched_fail ("I8", "synced, but byte %llu differs (source %02x, target "
                   "%02x)", (unsigned long long) b, w->S[b], w->T[b]);
-    if (sim->last_touch[b] < sim->flushed_call ||
-        sim->last_touch[b] < sim->fua_call[b])
-      sched_fail ("I8", "synced, but byte %llu, which a client has flushed, "
-                  "is not stable on the target (source %02x, stable %02x)",
-                  (unsigned long long) b, w->S[b], w->stable[b]);
+    sched_fail ("I8", "synced, but byte %llu, which a client has flushed, is "
+                "not stable on the target (source %02x, stable %02x)",
+                (unsigned long long) b, w->S[b], w->stable[b]);
   }
 }
 
@@ -172,6 +187,8 @@ note_situations (struct sim *sim, const struct mirror_status *st)
 {
   uint64_t *seen = sim->w.seen;
 
+  if (st->counters.skipped_bytes > 0 && !st->scanning)
+    seen[SEEN_SKIPPED]++;
   if (st->dirty_bytes == 0 && st->inflight_bytes > 0 && !st->scanning)
     seen[SEEN_LAST_COPY]++;
   if (st->ready && !sim->was_ready && writes_in_flight (sim))
@@ -217,13 +234,45 @@ check_status (struct sim *sim, const struct mirror_status *st)
     sched_fail ("I8", "ready is not sticky");
   if (st->ready && st->scanning)
     sched_fail ("I8", "ready before the scan has ended");
-  if (sim->w.only_background && st->counters.target_waits > 0)
+  if (sim->w.may_tee == TEE_NEVER && st->counters.target_waits > 0)
     sched_fail ("I4", "a client has waited for the target in background "
                 "mode");
+  if (sim->w.may_tee == TEE_AFTER_SCAN && sim->w.teed && st->scanning)
+    sched_fail ("I4", "mode auto tees before the first pass is done");
   sim->last_offset = st->offset;
   sim->last_waits = st->counters.target_waits;
   sim->was_ready = st->ready;
   sim->was_synced = st->synced;
+}
+
+/*-- sync none ----------------------------------------------------------*/
+
+/* While mirror_start is at work: if nobody can go on without time or I/O, who
+ * has not asked any leg yet is being held.
+ */
+static void
+check_held (struct sim *sim)
+{
+  unsigned i;
+
+  if (sim->max_pause_ns == 0 || !sched_stalled ())
+    return;
+  for (i = 0; i < sim->w.nr_clients; i++) {
+    const struct client_op *op = &sim->w.ops[i];
+
+    if (!op->active || op->calls > 0 || op->teed)
+      continue;
+    sim->w.seen[SEEN_HELD]++;
+    if (sim->held_since == 0)
+      sim->held_since = sched_now ();
+    if (sched_now () - sim->held_since > sim->max_pause_ns)
+      sched_fail ("hold", "a client's call %llu-%llu is held for %llu ns, "
+                  "at most %llu are allowed",
+                  (unsigned long long) op->range.start,
+                  (unsigned long long) op->range.end,
+                  (unsigned long long) (sched_now () - sim->held_since),
+                  (unsigned long long) sim->max_pause_ns);
+  }
 }
 
 /*-- after every step ---------------------------------------------------*/
@@ -260,6 +309,7 @@ checks_step (void *vp)
   if (!sim->watched)
     return;
   sim->looks++;
+  check_held (sim);
   if (!sched_try (look, sim))
     sim->blind++;
 }

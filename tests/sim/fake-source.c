@@ -15,11 +15,13 @@
 #define GARBAGE 0xee
 
 void
-world_init (struct world *w, uint64_t size, uint64_t target_size)
+world_init (struct world *w, uint64_t size, uint64_t target_size,
+            uint32_t block)
 {
   memset (w, 0, sizeof *w);
   w->size = size;
   w->target_size = target_size;
+  w->block = block;
 }
 
 struct client_op *
@@ -150,6 +152,20 @@ draw_error (struct world *w)
     ? sched_percent (50) ? -EIO : -ENOSPC : 0;
 }
 
+/* The source has changed in r. */
+static void
+follow (struct world *w, struct range r)
+{
+  const uint64_t n = range_len (r);
+
+  if (!w->following)
+    return;
+  memcpy (&w->T[r.start], &w->S[r.start], n);
+  memcpy (&w->targets->view[r.start], &w->S[r.start], n);
+  memset (&w->cached[r.start], 1, n);
+  memset (&w->acked[r.start], 1, n);
+}
+
 /* Land r, or a part of it if that is to fail: from buf, or as value. */
 static int
 land (struct world *w, struct range r, const uint8_t *buf, int value)
@@ -173,6 +189,7 @@ land (struct world *w, struct range r, const uint8_t *buf, int value)
     else if (sched_percent (66))
       memset (&w->S[p.start], sched_percent (50) ? 0 : GARBAGE,
               range_len (p));
+    follow (w, p);
   }
   maybe_slow (w);
   sched_yield_here ();

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The fake target: sessions, requests in pieces, a volatile cache, losses and
- * power cuts; and what it checks: no two overlapping writes in flight (I5,
- * I10), one flush at a time (I11), no tee while there has only been
- * background mode (I4), buffers left alone while in flight, one wait for each
- * submit.  See fakes.h.
+/* The fake target: sessions, requests in pieces, losses; and what it checks:
+ * no two writes in flight that overlap or share a block (I5, I10), one flush
+ * at a time (I11), no tee while there has only been background mode (I4),
+ * nothing that the job was told not to send, the limits of legs.h, buffers
+ * left alone while in flight, one wait for each submit.  See fakes.h.
  */
 
 #include <config.h>
@@ -36,6 +36,13 @@ request_bytes (const struct target_req *req)
   return (struct range) { req->offset, req->offset + req->count };
 }
 
+static struct range
+request_blocks (const struct fake_target *ft, const struct target_req *req)
+{
+  return range_outer (request_bytes (req), ft->target.block,
+                      ft->target.size);
+}
+
 static uint64_t
 checksum (const struct target_req *req)
 {
@@ -52,6 +59,31 @@ checksum (const struct target_req *req)
 
 /*-- checks -------------------------------------------------------------*/
 
+static bool
+all_zero (const uint8_t *p, uint64_t n)
+{
+  while (n > 0 && *p == 0)
+    p++, n--;
+  return n == 0;
+}
+
+/* Does it carry what the client's call says? */
+static bool
+carries (struct world *w, const struct target_req *req,
+         const struct client_op *op)
+{
+  const uint8_t *data = op->buf + (req->offset - op->range.start);
+
+  if (op->kind != OP_WRITE)
+    return req->op == TARGET_ZERO && op->kind != OP_FLUSH;
+  if (req->op == TARGET_WRITE)
+    return memcmp (req->buf, data, req->count) == 0;
+  if (!w->detect_zeroes || !all_zero (data, req->count))
+    return false;
+  w->seen[SEEN_DETECTED]++;
+  return true;
+}
+
 static void
 check_client_request (struct world *w, const struct target_req *req)
 {
@@ -59,170 +91,109 @@ check_client_request (struct world *w, const struct target_req *req)
 
   if (!op)
     sched_fail ("I4", "the tee lane carries data that is no client's");
-  if (w->only_background)
+  if (w->may_tee == TEE_NEVER)
     sched_fail ("I4", "a client's data goes to the target in background "
                 "mode");
   if (req->offset < op->range.start ||
       req->offset + req->count > op->range.end)
     sched_fail ("I4", "a tee goes beyond the client's range");
-  if (req->op == TARGET_WRITE &&
-      (op->kind != OP_WRITE ||
-       memcmp (req->buf, op->buf + (req->offset - op->range.start),
-               req->count) != 0))
+  if (!carries (w, req, op))
     sched_fail ("I4", "a tee carries other data than the client's");
-  op->teed = true;
+  if ((req->flags & LEG_MAY_TRIM) && op->kind == OP_ZERO &&
+      !(op->flags & LEG_MAY_TRIM))
+    sched_fail ("I4", "a zero that wants no hole may make one");
+  if ((req->flags & LEG_FUA) && w->defer_flush)
+    sched_fail ("defer", "a client's FUA goes to the target");
+  if (w->may_tee == TEE_AFTER_SCAN)
+    w->seen[SEEN_AUTO_TEE]++;
+  op->teed = w->teed = true;
+}
+
+static void
+check_flush (const struct fake_target *ft, const struct target_req *req)
+{
+  if (!ft->target.can_flush)
+    sched_fail ("legs", "flush to a target that has none");
+  if (req->count != 0)
+    sched_fail ("legs", "flush with a length");
+  if (ft->flushes > 0 && !is_over (ft))
+    sched_fail ("I11", "two target flushes in flight");
+  if (ft->w->defer_flush && world_my_op (ft->w))
+    sched_fail ("defer", "a client's flush goes to the target");
+}
+
+static void
+check_shape (const struct fake_target *ft, const struct target_req *req)
+{
+  const bool zero = req->op == TARGET_ZERO;
+
+  if (req->count == 0 || req->offset + req->count > ft->w->size)
+    sched_fail ("legs", "request to the target out of range");
+  if (req->count > (zero ? TARGET_MAX_ZERO : LEG_MAX_REQUEST))
+    sched_fail ("legs", "request to the target of %u bytes", req->count);
+  if ((req->flags & LEG_FUA) && !ft->target.can_fua)
+    sched_fail ("legs", "FUA to a target that has none");
+  if ((req->flags & LEG_MAY_TRIM) && !(zero && ft->w->unmap))
+    sched_fail ("legs", "op %u may punch holes", req->op);
+  if (req->flags & ~(unsigned) (LEG_FUA | LEG_MAY_TRIM))
+    sched_fail ("legs", "flags %x for the target", req->flags);
+}
+
+/* Is a write of blocks that another request is still busy with? */
+static void
+check_alone (const struct fake_target *ft, const struct target_req *req)
+{
+  const struct range blocks = request_blocks (ft, req);
+  unsigned i;
+
+  for (i = 0; i < MAX_REQUESTS; i++) {
+    const struct fake_request *fr = &ft->requests[i];
+
+    if (fr->req && !fr->req->done && fr->write &&
+        range_overlap (fr->blocks, blocks))
+      sched_fail ("I10", "%s in flight at the target: op %u lane %u "
+                  "%llu-%llu and op %u lane %u %llu-%llu, block %u",
+                  range_overlap (fr->range, request_bytes (req))
+                  ? "overlapping writes" : "writes of the same block",
+                  fr->req->op, fr->req->lane,
+                  (unsigned long long) fr->range.start,
+                  (unsigned long long) fr->range.end, req->op, req->lane,
+                  (unsigned long long) req->offset,
+                  (unsigned long long) req->offset + req->count,
+                  ft->target.block);
+  }
+}
+
+static void
+note_neighbours (const struct fake_target *ft, const struct target_req *req)
+{
+  struct world *w = ft->w;
+  const struct range r = request_bytes (req);
+  const struct range blocks = request_blocks (ft, req);
+  unsigned i;
+
+  for (i = 0; i < w->nr_clients; i++)
+    if (w->ops[i].active && range_overlap (w->ops[i].range, blocks) &&
+        !range_overlap (w->ops[i].range, r))
+      w->seen[SEEN_SHARED_BLOCK]++;
 }
 
 static void
 check_request (struct fake_target *ft, const struct target_req *req)
 {
-  const struct target *t = &ft->target;
-  unsigned i;
-
   if (req->op == TARGET_FLUSH) {
-    if (!t->can_flush)
-      sched_fail ("legs", "flush to a target that has none");
-    if (req->count != 0)
-      sched_fail ("legs", "flush with a length");
-    if (ft->flushes > 0 && !is_over (ft))
-      sched_fail ("I11", "two target flushes in flight");
+    check_flush (ft, req);
     return;
   }
-  if (req->count == 0 || req->offset + req->count > ft->w->size)
-    sched_fail ("legs", "request to the target out of range");
-  if ((req->flags & LEG_FUA) && !t->can_fua)
-    sched_fail ("legs", "FUA to a target that has none");
+  check_shape (ft, req);
   if (req->op == TARGET_READ)
     return;
   if (req->lane == LANE_TEE)
     check_client_request (ft->w, req);
   else if (world_my_op (ft->w))
     sched_fail ("I5", "a client's data goes through the copy lane");
-  for (i = 0; i < MAX_REQUESTS; i++) {
-    const struct fake_request *fr = &ft->requests[i];
-
-    if (fr->req && !fr->req->done && fr->write &&
-        range_overlap (fr->range, request_bytes (req)))
-      sched_fail ("I10", "overlapping writes in flight at the target: "
-                  "%llu-%llu and %llu-%llu",
-                  (unsigned long long) fr->range.start,
-                  (unsigned long long) fr->range.end,
-                  (unsigned long long) req->offset,
-                  (unsigned long long) req->offset + req->count);
-  }
-}
-
-/*-- the image ----------------------------------------------------------*/
-
-static void
-land_piece (struct fake_target *ft, struct fake_request *fr, struct range p)
-{
-  struct world *w = ft->w;
-  uint8_t *buf = fr->req->buf;
-  const uint64_t n = range_len (p);
-
-  sched_trace ("target: bytes %llu-%llu land", p.start, p.end, 0, 0);
-  switch (fr->req->op) {
-  case TARGET_READ:
-    memcpy (buf + (p.start - fr->range.start), &w->T[p.start], n);
-    return;
-  case TARGET_WRITE:
-    memcpy (&w->T[p.start], buf + (p.start - fr->range.start), n);
-    break;
-  case TARGET_ZERO:
-    memset (&w->T[p.start], 0, n);
-    break;
-  case TARGET_FLUSH:
-    return;
-  }
-  memset (&w->cached[p.start], 1, n);
-  memset (&w->acked[p.start], 0, n);
-}
-
-static void
-make_stable (struct fake_target *ft, uint64_t b, uint8_t value)
-{
-  ft->w->stable[b] = value;
-  if (ft->w->T[b] == value)
-    ft->w->cached[b] = ft->w->acked[b] = 0;
-}
-
-static void
-begin_flush (struct fake_target *ft)
-{
-  uint64_t b;
-
-  ft->flushes++;
-  ft->acked_meanwhile = false;
-  for (b = 0; b < ft->w->size; b++)
-    ft->flushing[b] = ft->w->cached[b] && ft->w->acked[b];
-  memcpy (ft->snapshot, ft->w->T, ft->w->size);
-}
-
-static void
-end_flush (struct fake_target *ft, bool good)
-{
-  struct world *w = ft->w;
-  const bool late = sched_percent (50);
-  unsigned fate = 0, i;
-  uint64_t b;
-
-  for (b = 0; b < w->size; b++) {
-    if (b % 64 == 0)
-      fate = sched_rand (3);
-    if (!ft->flushing[b])
-      continue;
-    if (good || fate == 0)
-      make_stable (ft, b, late ? w->T[b] : ft->snapshot[b]);
-    else if (fate == 1)
-      w->cached[b] = 0;         /* dropped: never to be stable */
-  }
-  memset (ft->flushing, 0, sizeof ft->flushing);
-  ft->flushes--;
-  if (good && ft->acked_meanwhile)
-    w->seen[SEEN_ACK_DURING_FLUSH]++;
-  for (i = 0; !good && i < MAX_REQUESTS; i++)
-    if (ft->requests[i].req && ft->requests[i].replied_ok &&
-        ft->requests[i].write)
-      w->seen[SEEN_BAD_FLUSH_DURING_TEE]++;
-}
-
-/* The cache writes back what it likes, when it likes. */
-static void
-evict (struct world *w)
-{
-  const uint64_t start = sched_rand (w->size);
-  uint64_t end = start + 1 + sched_rand (1024), b;
-  struct fake_target *ft;
-
-  if (end > w->size)
-    end = w->size;
-  for (b = start; b < end; b++)
-    if (w->cached[b]) {
-      w->stable[b] = w->T[b];
-      w->cached[b] = w->acked[b] = 0;
-      for (ft = w->targets; ft; ft = ft->next)
-        ft->flushing[b] = 0;
-    }
-}
-
-static void
-cut_power (struct world *w)
-{
-  bool gone = true;
-  uint64_t b;
-
-  for (b = 0; b < w->size; b++) {
-    if (b % 64 == 0)
-      gone = sched_percent (80);
-    if (gone)
-      w->T[b] = w->stable[b];
-    else
-      w->stable[b] = w->T[b];
-    w->cached[b] = w->acked[b] = 0;
-  }
-  w->power_was_cut = true;
-  sched_trace ("target: power cut", 0, 0, 0, 0);
+  check_alone (ft, req);
+  note_neighbours (ft, req);
 }
 
 /*-- requests -----------------------------------------------------------*/
@@ -242,30 +213,59 @@ static void
 reply (struct fake_target *ft, struct fake_request *fr, int result)
 {
   struct target_req *req = fr->req;
-  const struct range r = fr->range;
+  unsigned i;
 
   if (checksum (req) != fr->sum && req->op != TARGET_READ)
     sched_fail ("legs", "a buffer has changed while it was in flight");
   if (req->op == TARGET_FLUSH)
-    end_flush (ft, result == 0);
+    image_end_flush (ft, result == 0);
   else if (fr->write) {
-    /* What has landed is complete for later flushes, even if no good reply
-     * has told.
-     */
-    memset (&ft->w->acked[r.start], 1, range_len (r));
-    if (result == 0 && (req->flags & LEG_FUA)) {
-      memcpy (&ft->w->stable[r.start], &ft->w->T[r.start], range_len (r));
-      memset (&ft->w->cached[r.start], 0, range_len (r));
-      memset (&ft->flushing[r.start], 0, range_len (r));
-    }
-    else if (result == 0 && ft->flushes > 0)
+    if (result != 0 && !ft->dead && sched_percent (30))
+      image_spoil_edges (ft->w, fr);
+    image_acked (ft, fr, result == 0 && (req->flags & LEG_FUA));
+    if (result == 0 && !(req->flags & LEG_FUA) && ft->flushes > 0)
       ft->acked_meanwhile = true;
+  }
+  for (i = 0; i < fr->nr_pieces; i++) {
+    free (fr->pieces[i].copy);
+    fr->pieces[i].copy = NULL;
   }
   fr->replied_ok = result == 0;
   req->result = result;
   req->done = true;
-  sched_trace ("target: %llu-%llu op %llu ends with -%llu", r.start, r.end,
-               req->op, -result);
+  sched_trace ("target: %llu-%llu op %llu ends with -%llu", fr->range.start,
+               fr->range.end, req->op, -result);
+}
+
+static void
+add_edge (struct fake_request *fr, uint64_t start, uint32_t block)
+{
+  fr->pieces[fr->nr_pieces++] = (struct fake_piece) {
+    .range = { start, start + block }, .edge = true
+  };
+}
+
+static void
+cut_request (struct fake_target *ft, struct fake_request *fr)
+{
+  const uint32_t block = ft->target.block;
+  struct range middle = fr->range, pieces[MAX_PIECES];
+  unsigned n, i;
+
+  if (fr->write && fr->range.start != fr->blocks.start) {
+    add_edge (fr, fr->blocks.start, block);
+    middle.start = fr->blocks.start + block;
+  }
+  if (fr->write && fr->range.end != fr->blocks.end &&
+      middle.start < fr->range.end) {
+    add_edge (fr, fr->blocks.end - block, block);
+    middle.end = fr->blocks.end - block;
+  }
+  if (range_empty (middle))
+    return;
+  n = world_cut (middle, pieces);
+  for (i = 0; i < n; i++)
+    fr->pieces[fr->nr_pieces++] = (struct fake_piece) { .range = pieces[i] };
 }
 
 static void
@@ -302,6 +302,7 @@ target_submit (struct target *t, struct target_req *req)
   memset (fr, 0, sizeof *fr);
   fr->req = req;
   fr->range = request_bytes (req);
+  fr->blocks = request_blocks (ft, req);
   fr->write = req->op == TARGET_WRITE || req->op == TARGET_ZERO;
   fr->sum = checksum (req);
   req->done = false;
@@ -313,9 +314,9 @@ target_submit (struct target *t, struct target_req *req)
     return;
   }
   if (req->op == TARGET_FLUSH)
-    begin_flush (ft);
+    image_begin_flush (ft);
   else
-    fr->nr_pieces = world_cut (fr->range, fr->pieces);
+    cut_request (ft, fr);
   draw_plan (ft->w, fr);
   sched_yield_here ();
 }
@@ -356,7 +357,8 @@ target_extents (struct target *t, struct range r, extent_fn *fn,
     return -ENOTCONN;
   if (sched_percent (ft->w->faults.target_error))
     return -EIO;
-  return world_extents (ft->w->T, r, fn, opaque);
+  return world_extents (t->connections > 1 && sched_percent (50)
+                        ? ft->view : ft->w->T, r, fn, opaque);
 }
 
 /*-- sessions -----------------------------------------------------------*/
@@ -439,19 +441,6 @@ static const struct target_ops fake_target_ops = {
   .free = target_free,
 };
 
-/* What a failed flush has dropped is read from the medium again in the end;
- * a new session could not know of it.
- */
-static void
-forget_dropped (struct world *w)
-{
-  uint64_t b;
-
-  for (b = 0; b < w->size; b++)
-    if (!w->cached[b])
-      w->T[b] = w->stable[b];
-}
-
 struct fake_target *
 fake_target_new (struct world *w)
 {
@@ -459,11 +448,13 @@ fake_target_new (struct world *w)
 
   if (!ft)
     abort ();
-  forget_dropped (w);
+  image_forget_dropped (w);
+  memcpy (ft->view, w->T, w->target_size);
   ft->w = w;
   ft->target = (struct target) {
     .ops = &fake_target_ops,
     .size = w->target_size,
+    .block = w->block,
     .can_flush = sched_percent (85),
     .can_fua = sched_percent (50),
     .can_zero = sched_percent (80),
@@ -502,7 +493,7 @@ fake_target_lose (struct fake_target *ft, bool power_cut)
   ft->lost = true;
   if (power_cut) {
     ft->dead = true;
-    cut_power (w);
+    image_cut_power (w);
   }
 }
 
@@ -563,8 +554,8 @@ request_step (struct fake_target *ft, struct fake_request *fr)
   for (i = 0; i < fr->nr_pieces; i++)
     if (!(fr->landed & (1u << i)) && sched_rand (++n) == 0)
       pick = i;
-  fr->landed |= 1u << pick;
-  land_piece (ft, fr, fr->pieces[pick]);
+  if (image_step (ft->w, fr, &fr->pieces[pick]))
+    fr->landed |= 1u << pick;
 }
 
 void
@@ -576,7 +567,7 @@ world_io_step (void *vp)
   unsigned i;
 
   if (sched_percent (w->faults.evict))
-    evict (w);
+    image_evict (w);
   for (ft = w->targets; ft; ft = ft->next)
     for (i = 0; i < MAX_REQUESTS; i++)
       if (is_pending (ft, &ft->requests[i]) && pick-- == 0) {

@@ -10,12 +10,19 @@
  *
  * Target.  The image outlives the sessions.  A request in flight is a list
  * of pieces; an I/O step of the scheduler lands one piece or sends one reply.
+ * Where an end is no multiple of the target's block, that block is a piece of
+ * its own, an *edge*: one step takes a copy of it, a later one writes it back
+ * as a whole, so whoever writes to the same block in between is undone.  A
+ * request that fails may leave anything in the rest of its edges.
  * What is written is in a volatile cache (`cached`); `stable` is what a power
  * cut leaves.  A byte gets from T to stable by
  *
  *   FUA                 at the reply
  *   a good flush        if its write had ended before the flush began
  *   eviction            at any time
+ *
+ * What this session has written over one connection is seen over another one
+ * after a flush at the latest; extents may be asked over another one (`view`).
  *
  * A failed flush may drop cached bytes for good, as file systems do.  A
  * session ends by a loss (with or without a power cut of the target) or by
@@ -37,11 +44,11 @@
 #include "range.h"
 #include "sync.h"
 
-#define MAX_DISK (16u << 10)
+#define MAX_DISK (256u << 10)
 #define MAX_CLIENTS 4
 #define MAX_CALLERS (MAX_CLIENTS + 1)     /* the driver flushes, too */
 #define MAX_REQUESTS 64         /* in flight at the target */
-#define MAX_PIECES 4
+#define MAX_PIECES 4            /* of a range; a request may have two edges */
 
 /* How often things go wrong.  Percent, but for loss_permille: of I/O steps. */
 struct faults {
@@ -87,7 +94,20 @@ enum witness {
   SEEN_SYNCED_AGAIN,            /* synced after it was not, bytes flushed */
   SEEN_READY_UNDER_LOAD,        /* ready while client writes are in flight */
   SEEN_SYNCED,
+  SEEN_SHARED_BLOCK,            /* a client's call has bytes of an edge */
+  SEEN_GARBAGE,                 /* a request failed and spoilt its edges */
+  SEEN_HELD,                    /* a client waits for a job to start */
+  SEEN_START_LATE,              /* a job has not started: -ETIMEDOUT */
+  SEEN_AUTO_TEE,                /* a tee by copy mode auto */
+  SEEN_DETECTED,                /* a client's data is sent as a zero */
+  SEEN_SKIPPED,                 /* a zero was not sent: both sides have it */
   NR_WITNESSES
+};
+
+struct fake_piece {
+  struct range range;           /* edge: one block */
+  bool edge;
+  uint8_t *copy;                /* edge: the block as it was; NULL: not yet */
 };
 
 struct fake_request {
@@ -96,7 +116,8 @@ struct fake_request {
   bool stuck;                   /* nothing happens until unstuck */
   uint64_t not_before;          /* nothing happens before that time */
   struct range range;
-  struct range pieces[MAX_PIECES];
+  struct range blocks;          /* the same, rounded out to the block */
+  struct fake_piece pieces[MAX_PIECES + 2];
   unsigned nr_pieces, landed;   /* landed: bits */
   unsigned quota;               /* pieces that land before the reply */
   int plan;                     /* the reply */
@@ -123,11 +144,21 @@ struct fake_target {
   unsigned flushes;             /* in flight */
   uint8_t flushing[MAX_DISK];   /* covered by the flush in flight */
   uint8_t snapshot[MAX_DISK];   /* T when it began */
+  uint8_t ended[MAX_DISK];      /* no write was in flight there then */
+  uint8_t view[MAX_DISK];       /* of a connection that sees nothing early */
   bool acked_meanwhile;
+};
+
+/* Where the clients' data may go in this job. */
+enum may_tee {
+  TEE_NEVER,                    /* it has only been in background mode */
+  TEE_AFTER_SCAN,               /* ... or in mode auto */
+  TEE_ANY
 };
 
 struct world {
   uint64_t size, target_size;
+  uint32_t block;               /* of the target */
   struct faults faults;         /* may change during a run */
   struct fake_source clients_source, copy_source;
 
@@ -137,7 +168,16 @@ struct world {
 
   struct fake_target *targets;
   bool power_was_cut;           /* in this job's session */
-  bool only_background;         /* this job has never been write-blocking */
+
+  /* What this job was told. */
+  enum may_tee may_tee;
+  bool unmap, detect_zeroes, defer_flush;
+  bool teed;                    /* a client's data went to the target */
+
+  /* Somebody else keeps the target identical: what lands on the source lands
+   * there, too.
+   */
+  bool following;
 
   struct client_op ops[MAX_CALLERS];
   int coroutine[MAX_CALLERS];   /* which coroutine each of them is */
@@ -147,7 +187,8 @@ struct world {
 };
 
 /* Clear; then, in a run, open the source (its features are drawn). */
-extern void world_init (struct world *w, uint64_t size, uint64_t target_size);
+extern void world_init (struct world *w, uint64_t size, uint64_t target_size,
+                        uint32_t block);
 extern void world_open_source (struct world *w);
 
 /* The call of the running coroutine, or NULL if it is not a client's. */
@@ -170,7 +211,7 @@ extern size_t world_io_pending (void *world);
 extern void world_io_step (void *world);
 extern uint64_t world_io_deadline (void *world);
 
-/* From here on private to fake-source.c and fake-target.c. */
+/* From here on private to the fakes. */
 
 /* Cut r into 1 ... MAX_PIECES pieces in random order. */
 extern unsigned world_cut (struct range r, struct range *pieces);
@@ -178,5 +219,32 @@ extern unsigned world_cut (struct range r, struct range *pieces);
 /* Answer extents of image as of now, in short pieces, maybe not all of r. */
 extern int world_extents (const uint8_t *image, struct range r,
                           extent_fn *fn, void *opaque);
+
+/* fake-image.c: the target's bytes, and what becomes of them. */
+
+/* One step of a piece: lands it, or takes the copy of an edge.  Returns true
+ * if it has landed.
+ */
+extern bool image_step (struct world *w, const struct fake_request *fr,
+                        struct fake_piece *piece);
+
+/* The request has failed: its edges hold anything, but for its own bytes. */
+extern void image_spoil_edges (struct world *w, const struct fake_request *fr);
+
+/* The request has been replied to. */
+extern void image_acked (struct fake_target *ft,
+                         const struct fake_request *fr, bool durable);
+
+extern void image_begin_flush (struct fake_target *ft);
+extern void image_end_flush (struct fake_target *ft, bool good);
+
+/* The cache writes back what it likes, when it likes. */
+extern void image_evict (struct world *w);
+extern void image_cut_power (struct world *w);
+
+/* What a failed flush has dropped is read from the medium again in the end;
+ * a new session could not know of it.
+ */
+extern void image_forget_dropped (struct world *w);
 
 #endif /* SIM_FAKES_H */

@@ -47,6 +47,43 @@ draw_faults (struct faults *f)
   f->power_cut = (unsigned) draw (3) * 50;
 }
 
+/* Large granules are slow, since every byte is looked at after every step. */
+static void
+draw_geometry (struct profile *p, bool may_be_large)
+{
+  static const unsigned shifts[] = { 0, 0, 0, 1, 1, 2, 3, 3 };
+
+  if (draw (50) == 0 && may_be_large) {
+    p->granularity = 64 << 10;
+    p->granules = 2 + (unsigned) draw (2);
+    p->ops /= 2;
+    return;
+  }
+  p->granularity = UINT64_C (512) << (draw (3) == 0 ? shifts[draw (8)] : 0);
+  p->granules = 3 + (unsigned) draw (p->granularity == 512 ? 18
+                                     : p->granularity < 4096 ? 10 : 3);
+}
+
+/* Of any size up to the granule; blocks of 1 are what there mostly is. */
+static uint32_t
+draw_block (uint64_t granularity)
+{
+  uint64_t block = draw (2) ? 1 : UINT64_C (1) << draw (17);
+
+  return (uint32_t) (block < granularity ? block : granularity);
+}
+
+static void
+draw_job (struct profile *p)
+{
+  p->block = draw_block (p->granularity);
+  p->auto_percent = (unsigned) draw (3) * 33;
+  p->none_percent = (unsigned) draw (3) * 25;
+  p->detect_percent = (unsigned) draw (3) * 40;
+  p->is_zero_percent = (unsigned) draw (3) * 30;
+  p->defer_percent = draw (3) == 0 ? 50 : 0;
+}
+
 void
 profile_draw (struct profile *p, uint64_t seed,
               const struct scenario *scenario)
@@ -55,8 +92,7 @@ profile_draw (struct profile *p, uint64_t seed,
   memset (p, 0, sizeof *p);
   p->clients = 1 + (unsigned) draw (MAX_CLIENTS);
   p->ops = 5 + (unsigned) draw (30);
-  p->granularity = UINT64_C (512) << (draw (4) == 0 ? draw (2) : 0);
-  p->granules = 3 + (unsigned) draw (p->granularity == 512 ? 18 : 10);
+  draw_geometry (p, !scenario);
   p->hot_granules = 1 + (unsigned) draw (4);
   p->writes = 50;
   p->zeroes = (unsigned) draw (3) * 12;
@@ -74,6 +110,7 @@ profile_draw (struct profile *p, uint64_t seed,
   p->settle_percent = (unsigned) draw (4) * 30;
   p->power_cut = (unsigned) draw (3) * 50;
   p->write_blocking_percent = (unsigned) draw (3) * 50;
+  draw_job (p);
   p->restart_at_once = draw (2);
   p->meddler = draw (3) == 0;
   p->early_percent = 50;
@@ -106,6 +143,8 @@ calm (struct profile *p)
   p->lose_percent = 0;
   p->trims = 0;
   p->meddler = false;
+  p->auto_percent = p->none_percent = p->is_zero_percent = 0;
+  p->defer_percent = 0;
 }
 
 /* A tee that clears after its I/O clears what the loss has marked. */
@@ -262,6 +301,142 @@ wake (struct profile *p)
   p->orders = 1;
 }
 
+/* Clients write to one block, each its own bytes. */
+static void
+block (struct profile *p)
+{
+  calm (p);
+  p->clients = 4;
+  p->ops = 20;
+  p->granularity = 4096;
+  p->granules = 3;
+  p->hot_granules = 1;
+  p->block = 512 << draw (4);
+  p->aligned_percent = 0;
+  p->equal = true;
+}
+
+/* The same, and what fails leaves garbage around it. */
+static void
+block_fails (struct profile *p)
+{
+  block (p);
+  p->mode_percent = 30;
+  p->faults.target_error = 20;
+  p->faults.source_error = 5;
+  p->faults.loss_permille = 2;
+}
+
+/* The largest block there is; the source ends within one. */
+static void
+block_64k (struct profile *p)
+{
+  block (p);
+  p->clients = 2;
+  p->ops = 6;
+  p->granularity = p->block = 64 << 10;
+  p->granules = 2;
+  p->hot_granules = 2;
+  p->orders = 2;
+}
+
+/* Sync none under load: nobody is lost between no job and the job. */
+static void
+none (struct profile *p)
+{
+  h11 (p);
+  p->trims = 10;
+  p->none_percent = 100;
+  p->faults.source_slow = 15;
+}
+
+/* ... and older requests take longer than clients may be held. */
+static void
+none_late (struct profile *p)
+{
+  none (p);
+  p->clients = 3;
+  p->max_pause_ms = 20;
+  p->faults.source_slow = 60;
+}
+
+/* Mode auto tees by itself, although clients never stop. */
+static void
+by_itself (struct profile *p)
+{
+  calm (p);
+  p->clients = 3;
+  p->ops = 40;
+  p->auto_percent = 100;
+  p->settle_percent = 100;
+  p->orders = 4;
+}
+
+/* Switches among all three modes. */
+static void
+modes (struct profile *p)
+{
+  calm (p);
+  p->clients = 3;
+  p->ops = 30;
+  p->flushes = 20;
+  p->orders = 12;
+  p->mode_percent = 100;
+  p->auto_percent = 50;
+  p->settle_percent = 30;
+  p->meddler = true;
+  p->faults.target_error = (unsigned) draw (2) * 5;
+}
+
+/* Data that is zero, in part of a request or in all of it. */
+static void
+detect (struct profile *p)
+{
+  calm (p);
+  p->granules = p->granularity < 4096 ? 12 : 3;
+  p->data_percent = 50;
+  p->detect_percent = 100;
+  p->write_blocking_percent = 50;
+  p->mode_percent = 30;
+}
+
+/* A zero is not sent where the target reads as zero anyhow. */
+static void
+skip (struct profile *p)
+{
+  calm (p);
+  p->zeroes = 50;
+  p->trims = 20;
+  p->data_percent = 40;
+  p->detect_percent = 50;
+  p->write_blocking_percent = 30;
+  p->mode_percent = 30;
+  p->faults.evict = 10;
+  p->faults.flush_error = (unsigned) draw (2) * 20;
+}
+
+/* The target reads as zero where the source does - at the start, no longer. */
+static void
+is_zero (struct profile *p)
+{
+  skip (p);
+  p->is_zero_percent = 100;
+  p->early_percent = 50;
+  p->restart_percent = 30;
+}
+
+/* Flushes and FUA of clients stay with the source. */
+static void
+defer (struct profile *p)
+{
+  calm (p);
+  p->flushes = 30;
+  p->fua_percent = 30;
+  p->defer_percent = 100;
+  p->needs_flush = true;
+  p->faults.evict = 20;
+}
+
 const struct scenario scenarios[] = {
   { "H1a", "switches to and fro under late requests", SEEN_SYNCED_AGAIN,
     h1a },
@@ -275,6 +450,17 @@ const struct scenario scenarios[] = {
   { "H11", "a job starts over requests in flight", SEEN_OLD_REQUEST, h11 },
   { "H13", "ready under load", SEEN_READY_UNDER_LOAD, h13 },
   { "wake", "few marks, sleeping copiers", SEEN_LAST_COPY, wake },
+  { "block", "neighbours in a block of the target", SEEN_SHARED_BLOCK, block },
+  { "block-fails", "failures spoil their blocks", SEEN_GARBAGE, block_fails },
+  { "block-64k", "blocks of 64 KiB", SEEN_SHARED_BLOCK, block_64k },
+  { "none", "sync none holds clients", SEEN_HELD, none },
+  { "none-late", "... for too long", SEEN_START_LATE, none_late },
+  { "auto", "auto begins to tee", SEEN_AUTO_TEE, by_itself },
+  { "modes", "auto among the other modes", SEEN_SYNCED_AGAIN, modes },
+  { "detect", "data is sent as zeroes", SEEN_DETECTED, detect },
+  { "skip", "zeroes are not sent", SEEN_SKIPPED, skip },
+  { "is-zero", "the target is zero", SEEN_SKIPPED, is_zero },
+  { "defer", "flushes stay with the source", SEEN_SYNCED, defer },
   { NULL, NULL, NR_WITNESSES, NULL },
 };
 

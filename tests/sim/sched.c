@@ -372,6 +372,17 @@ can_go_on (const struct coroutine *c)
   return !c->context.ended && c->ready && c->ready (c->ready_arg);
 }
 
+bool
+sched_stalled (void)
+{
+  unsigned i;
+
+  for (i = 0; i < nr_co; i++)
+    if (can_go_on (&co[i]))
+      return false;
+  return true;
+}
+
 static uint64_t
 next_deadline (void)
 {

@@ -113,6 +113,9 @@ extern void sched_report (const char *rule, const char *what);
 
 /*-- for hooks ----------------------------------------------------------*/
 
+/* Can no coroutine go on before time passes or I/O is done? */
+extern bool sched_stalled (void);
+
 /* Run fn (arg) as an observer between two steps: locks cost nothing and
  * nothing switches.  Returns false, having given up half way, if fn wanted a
  * mutex that some coroutine holds.  So fn must not own anything.

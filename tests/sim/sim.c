@@ -75,6 +75,7 @@ run_seed (uint64_t seed)
     .io_deadline = io_deadline, .check = checks_step, .opaque = &sim,
   };
   const struct itimerval limit = { .it_value.tv_sec = MAX_SECONDS };
+  uint64_t target_size;
   char again[128];
   unsigned i;
 
@@ -86,7 +87,10 @@ run_seed (uint64_t seed)
   profile_draw (&sim.p, seed, scenario);
   sim.granularity = sim.p.granularity;
   sim.size = profile_size (&sim.p, seed);
-  world_init (&sim.w, sim.size, sim.size + (seed % 3 == 0 ? 512 : 0));
+  target_size = round_up_p2 (sim.size, sim.p.block);
+  if (seed % 3 == 0)
+    target_size += sim.p.block > 512 ? sim.p.block : 512;
+  world_init (&sim.w, sim.size, target_size, sim.p.block);
   sim.w.faults = sim.p.faults;
   if (lie)
     sim.w.faults.lie = 5;
@@ -199,7 +203,7 @@ list (void)
   const struct scenario *s;
 
   for (s = scenarios; s->name; s++)
-    printf ("%-9s %s\n", s->name, s->what);
+    printf ("%-12s %s\n", s->name, s->what);
 }
 
 static void __attribute__ ((__noreturn__))

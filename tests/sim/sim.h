@@ -19,6 +19,7 @@ struct profile {
   unsigned clients, ops;        /* ops of each client */
   unsigned granules;
   uint64_t granularity;
+  uint32_t block;               /* of the target, at most a granule */
   unsigned hot_granules;        /* most requests go there */
   /* Parts of what clients do. */
   unsigned writes, zeroes, trims, flushes;
@@ -30,7 +31,10 @@ struct profile {
   unsigned restart_percent, mode_percent, speed_percent, lose_percent;
   unsigned settle_percent;      /* orders that wait for ready first */
   unsigned power_cut;           /* of ordered losses */
-  unsigned write_blocking_percent;
+  /* Of the jobs: what they are told.  The rest of the modes is background. */
+  unsigned auto_percent, write_blocking_percent;
+  unsigned none_percent, detect_percent, is_zero_percent, defer_percent;
+  unsigned max_pause_ms;        /* 0: any */
   bool restart_at_once;         /* a lost job is replaced at once */
   bool needs_flush;             /* only targets that can */
   bool one_copier;
@@ -49,6 +53,8 @@ struct sim {
   bool cancelling;              /* it has been told to end */
   unsigned cancels;             /* calls of mirror_cancel in progress */
   bool meddler_may_go;
+  uint64_t max_pause_ns;        /* of a job that is starting; 0: may not hold */
+  uint64_t held_since;          /* that job is known to hold clients; 0: no */
   bool watched;                 /* m is alive */
 
   /* Calls of clients, counted at entry and at exit. */
@@ -70,6 +76,15 @@ struct sim {
 
 /* workload.c: the first coroutine; arg is the struct sim. */
 extern void sim_drive (void *sim);
+
+/* start.c.  Returns whether there is a job now; clients: some may be at work,
+ * so there need not be.
+ */
+extern bool sim_start_job (struct sim *sim, bool clients);
+
+/* That mode will be the job's: what it may do with the clients' data. */
+extern void sim_mode_is_asked (struct sim *sim, enum copy_mode mode);
+extern enum copy_mode sim_random_mode (struct sim *sim);
 
 /* checks.c: after every step; the event callback; the end of a run. */
 extern void checks_step (void *sim);

@@ -47,8 +47,11 @@ random_range (const struct sim *sim)
   case 1:
     len = g / 2 + sched_rand (g);
     break;
-  default:
+  case 2:
     len = 1 + sched_rand (4 * g);
+    break;
+  default:
+    len = 1 + sched_rand (g < 4096 ? 4 * g : 2048);
     break;
   }
   r.start = sched_rand (space);
@@ -67,13 +70,16 @@ fill (struct sim *sim, struct client_op *op)
 {
   const uint64_t n = range_len (op->range);
   uint64_t i, stamp = ++sim->stamp;
-  const bool zeroes = sched_percent (5);
+  const bool zeroes = sched_percent (5 + sim->p.detect_percent / 4);
 
-  op->buf = malloc (n);
+  op->buf = calloc (n, 1);
   if (!op->buf)
     abort ();
-  for (i = 0; i < n; i++)
-    op->buf[i] = zeroes ? 0 : (uint8_t) (stamp * 37 + i / 16 + 1);
+  if (!zeroes)
+    for (i = 0; i < n; i++)
+      op->buf[i] = (uint8_t) (stamp * 37 + i / 16 + 1);
+  else if (sched_percent (50))  /* all but one byte */
+    op->buf[sched_percent (50) ? n - 1 : sched_rand (n)] = 0xff;
 }
 
 static void
@@ -150,49 +156,6 @@ client_main (void *vp)
 /*-- orders -------------------------------------------------------------*/
 
 static void
-start_job (struct sim *sim)
-{
-  static const uint64_t bufs[] = { 1, 1, 2, 3 };
-  char id[32];
-  struct job_params params = {
-    .id = id,
-    .copy_mode = sched_percent (sim->p.write_blocking_percent)
-      ? COPY_WRITE_BLOCKING : COPY_BACKGROUND,
-    .granularity = sim->granularity,
-    .speed = sched_percent (25) ? 2000 + sched_rand (200000) : 0,
-    .buf_size = sim->p.one_copier || sched_percent (40)
-      ? sim->granularity * bufs[sched_rand (4)]
-      : (1 + sched_rand (3)) * (UINT64_C (512) << 10),
-    .copiers = (unsigned) sched_rand (5),
-  };
-  struct fake_target *ft;
-  unsigned i;
-  int r;
-
-  do {
-    ft = fake_target_new (&sim->w);
-    if (!sim->p.needs_flush || ft->target.can_flush)
-      break;
-    ft->target.ops->free (&ft->target);
-  } while (true);
-  sim->job++;
-  sim->cancelling = sim->session_over = false;
-  sim->w.power_was_cut = ft->dead;
-  sim->w.only_background = params.copy_mode == COPY_BACKGROUND;
-  snprintf (id, sizeof id, "job%u", sim->job);
-  sched_trace ("order: start job %llu, mode %llu, speed %llu, buf %llu",
-               sim->job, params.copy_mode, params.speed, params.buf_size);
-  r = mirror_start (sim->m, &params, &sim->w.copy_source.source,
-                    &ft->target);
-  if (r != 0)
-    sched_fail ("start", "mirror_start without a job: %d", r);
-  for (i = 0; i < sim->w.nr_clients; i++)
-    if (sim->w.ops[i].active && sim->w.ops[i].job != sim->job &&
-        sim->w.ops[i].kind != OP_FLUSH)
-      sim->w.seen[SEEN_OLD_REQUEST]++;
-}
-
-static void
 cancel_job (struct sim *sim)
 {
   enum job_status status;
@@ -225,8 +188,7 @@ set_mode (struct sim *sim, enum copy_mode mode)
   int r;
 
   sched_trace ("order: mode %llu", mode, 0, 0, 0);
-  if (mode == COPY_WRITE_BLOCKING)
-    sim->w.only_background = false;
+  sim_mode_is_asked (sim, mode);
   r = mirror_set_mode (sim->m, NULL, mode, &status);
   if (r != 0 && r != -ENOENT && r != -EPERM)
     sched_fail ("mode", "mirror_set_mode: %d", r);
@@ -270,8 +232,7 @@ meddle (void *vp)
     pause_a_little ();
     switch (sched_rand (8)) {
     case 0:
-      set_mode (sim, sched_percent (50) ? COPY_BACKGROUND
-                : COPY_WRITE_BLOCKING);
+      set_mode (sim, sim_random_mode (sim));
       break;
     case 1:
       set_speed (sim, sched_percent (50) ? 0 : 5000);
@@ -322,7 +283,7 @@ give_order (struct sim *sim)
   bool online, ready;
 
   if (!have_job (sim, &online, &ready)) {
-    start_job (sim);
+    sim_start_job (sim, true);
     return;
   }
   if (sched_percent (p->settle_percent))
@@ -330,12 +291,11 @@ give_order (struct sim *sim)
   if ((!online && (p->restart_at_once || sched_percent (30))) ||
       sched_percent (p->restart_percent)) {
     cancel_and_wait (sim);
-    start_job (sim);
+    sim_start_job (sim, true);
     return;
   }
   if (sched_percent (p->mode_percent))
-    set_mode (sim, sched_percent (50) ? COPY_BACKGROUND
-              : COPY_WRITE_BLOCKING);
+    set_mode (sim, sim_random_mode (sim));
   if (sched_percent (p->speed_percent))
     set_speed (sim, sched_percent (50) ? 0 : 1000 + sched_rand (100000));
   if (sched_percent (p->lose_percent))
@@ -393,7 +353,7 @@ come_to_rest (struct sim *sim)
   if (have_job (sim, &online, &ready) && (!online || sim->cancelling))
     cancel_and_wait (sim);
   if (!have_job (sim, &online, &ready))
-    start_job (sim);
+    sim_start_job (sim, false);
   /* Not without need: it would wake copiers that have missed a wakeup. */
   mirror_get_status (sim->m, &st);
   if (st.speed != 0)
@@ -401,12 +361,15 @@ come_to_rest (struct sim *sim)
   await (sim, REST_DRAINED);
   checks_equal (sim, false);
   await (sim, REST_READY);
-  set_mode (sim, COPY_WRITE_BLOCKING);
+  /* Mode auto gets there by itself. */
+  if (st.copy_mode != COPY_AUTO)
+    set_mode (sim, sched_percent (sim->p.auto_percent) ? COPY_AUTO
+              : COPY_WRITE_BLOCKING);
   ft = sim->w.targets;
   if (ft && ft->target.can_flush) {
     await (sim, REST_SYNCED);
     flush (sim);
-    checks_equal (sim, true);
+    checks_equal (sim, !sim->w.defer_flush);
   }
 }
 
@@ -414,11 +377,14 @@ static void
 fill_images (struct sim *sim)
 {
   struct world *w = &sim->w;
+  /* Zeroes in pieces of what detect-zeroes looks at, and of granules. */
+  const uint64_t unit = sim->granularity > 4096 ? sim->granularity / 2
+    : sim->granularity;
   bool data = false, old = false;
   uint64_t b;
 
   for (b = 0; b < w->target_size; b++) {
-    if (b % sim->granularity == 0) {
+    if (b % unit == 0) {
       data = sched_percent (sim->p.data_percent);
       old = sched_percent (sim->p.data_percent);
     }
@@ -469,7 +435,7 @@ sim_drive (void *vp)
     abort ();
   sim->watched = true;
   if (sched_percent (sim->p.early_percent))
-    start_job (sim);
+    sim_start_job (sim, false);
   start_clients (sim, clients);
   if (sim->p.meddler && thread_start (&meddler, "meddler", meddle, sim) != 0)
     abort ();

@@ -7,6 +7,7 @@
 #undef NDEBUG
 
 #include <check.h>
+#include <errno.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -216,6 +217,123 @@ START_TEST (waiting_ends_under_load_and_is_right)
 }
 END_TEST
 
+struct entrant {
+  struct thread thread;
+  _Atomic bool inside, go;
+  enum regime_kind kind;
+};
+
+static void
+entrant_main (void *vp)
+{
+  struct entrant *e = vp;
+  const struct regime *r = gate_enter (g);
+
+  e->kind = r->kind;
+  atomic_store (&e->inside, true);
+  while (!atomic_load (&e->go))
+    sched_yield ();
+  gate_leave (g, r);
+}
+
+static void
+start_entrant (struct entrant *e)
+{
+  ck_assert_int_eq (thread_start (&e->thread, "entrant", entrant_main, e), 0);
+}
+
+static uint64_t
+in_ms (unsigned ms)
+{
+  return clock_monotonic.now_ns (&clock_monotonic) +
+    UINT64_C (1000000) * ms;
+}
+
+START_TEST (drain_waits_for_who_is_inside)
+{
+  struct entrant e = { .go = false };
+
+  start_entrant (&e);
+  while (!atomic_load (&e.inside))
+    sched_yield ();
+  gate_hold (g);
+  ck_assert_int_eq (gate_drain (g, &clock_monotonic, in_ms (20)),
+                    -ETIMEDOUT);
+  atomic_store (&e.go, true);
+  ck_assert_int_eq (gate_drain (g, &clock_monotonic, in_ms (10000)), 0);
+  thread_join (&e.thread);
+  gate_publish (g, REGIME_NONE, NULL);
+}
+END_TEST
+
+START_TEST (a_held_gate_lets_nobody_in_until_it_opens)
+{
+  struct entrant e[8];
+  size_t i;
+
+  gate_hold (g);
+  for (i = 0; i < 8; ++i) {
+    e[i] = (struct entrant) { .go = true };
+    start_entrant (&e[i]);
+  }
+  ck_assert_int_eq (gate_drain (g, &clock_monotonic, in_ms (10000)), 0);
+  for (i = 0; i < 8; ++i)
+    ck_assert (!atomic_load (&e[i].inside));
+
+  gate_publish (g, REGIME_TEE, JOB (1));
+  for (i = 0; i < 8; ++i) {
+    thread_join (&e[i].thread);
+    ck_assert (atomic_load (&e[i].inside));
+    ck_assert_int_eq (e[i].kind, REGIME_TEE);
+  }
+}
+END_TEST
+
+/* Entering and leaving while somebody holds and opens again and again. */
+static _Atomic bool churn_stop;
+static _Atomic unsigned churn_inside, churn_entered;
+
+static void
+churn_main (void *vp)
+{
+  const struct regime *r;
+
+  (void) vp;
+  while (!atomic_load (&churn_stop)) {
+    r = gate_enter (g);
+    atomic_fetch_add (&churn_inside, 1);
+    atomic_fetch_add (&churn_entered, 1);
+    atomic_fetch_sub (&churn_inside, 1);
+    gate_leave (g, r);
+  }
+}
+
+START_TEST (nobody_is_inside_a_drained_gate)
+{
+  struct thread threads[4];
+  unsigned before;
+  size_t i, n;
+
+  for (i = 0; i < 4; ++i)
+    ck_assert_int_eq (thread_start (&threads[i], "churn", churn_main, NULL),
+                      0);
+  for (n = 0; n < 300; ++n) {
+    gate_hold (g);
+    ck_assert_int_eq (gate_drain (g, &clock_monotonic, in_ms (10000)), 0);
+    before = atomic_load (&churn_entered);
+    ck_assert_uint_eq (atomic_load (&churn_inside), 0);
+    sched_yield ();
+    ck_assert_uint_eq (atomic_load (&churn_entered), before);
+    gate_publish (g, n % 2 ? REGIME_TRACK : REGIME_TEE, JOB (0));
+    while (atomic_load (&churn_entered) == before)
+      sched_yield ();
+  }
+  atomic_store (&churn_stop, true);
+  for (i = 0; i < 4; ++i)
+    thread_join (&threads[i]);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -233,6 +351,9 @@ main (void)
   tcase_add_test (tc, start_waits_for_older_jobs_and_for_none);
   tcase_add_test (tc, end_waits_for_all_modes_of_the_job);
   tcase_add_test (tc, waiting_ends_under_load_and_is_right);
+  tcase_add_test (tc, drain_waits_for_who_is_inside);
+  tcase_add_test (tc, a_held_gate_lets_nobody_in_until_it_opens);
+  tcase_add_test (tc, nobody_is_inside_a_drained_gate);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
   srunner_run_all (sr, CK_NORMAL);

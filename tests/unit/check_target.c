@@ -539,12 +539,6 @@ START_TEST (never_started)
   ck_assert_int_lt (target_connect (sv.uri, 4, 20000, &t, error), 0);
   ck_assert_ptr_nonnull (strstr (error, "read-only"));
   server_stop (&sv);
-
-  server_start (&sv, "--filter=blocksize-policy", "memory", "1M",
-                "blocksize-minimum=512", NULL);
-  ck_assert_int_lt (target_connect (sv.uri, 4, 20000, &t, error), 0);
-  ck_assert_ptr_nonnull (strstr (error, "minimum block size of 512"));
-  server_stop (&sv);
 }
 END_TEST
 

@@ -138,13 +138,61 @@ START_TEST (too_small)
   peer_start (&p);
   t = connect_started (p.uri, 4, &l);
   ck_assert_uint_eq (t->connections, 1);        /* no multi-conn */
-  ck_assert_int_eq (target_check (t, MiB, error), 0);
-  ck_assert_int_eq (target_check (t, MiB + 1, error), -EINVAL);
+  ck_assert_int_eq (target_check (t, MiB, 512, error), 0);
+  ck_assert_int_eq (target_check (t, MiB + 1, 512, error), -EINVAL);
   ck_assert_ptr_nonnull (strstr (error, "smaller"));
   ck_assert_ptr_nonnull (strstr (error, p.uri));
   t->ops->free (t);
   ck_assert_int_eq (l.count, 0);
   peer_stop (&p);
+}
+END_TEST
+
+START_TEST (block_sizes)
+{
+  struct peer p = { .size = MiB, .block_min = 4096, .block_max = 65536 };
+  char error[TARGET_ERROR_MAX] = "";
+  struct losses l;
+  struct target *t;
+
+  peer_start (&p);
+  t = connect_started (p.uri, 4, &l);
+  ck_assert_uint_eq (t->block, 4096);
+  ck_assert_int_eq (target_check (t, MiB, 4096, error), 0);
+  ck_assert_int_eq (target_check (t, MiB, 2048, error), -EINVAL);
+  ck_assert_ptr_nonnull (strstr (error, "the granularity (2048) is smaller "
+                                 "than the target's minimum block size "
+                                 "(4096)"));
+  t->ops->free (t);
+  peer_stop (&p);
+}
+END_TEST
+
+/* Minimum blocks that the protocol does not allow.  libnbd may take them for
+ * none at all, or tell.
+ */
+START_TEST (bad_block_sizes)
+{
+  static const uint32_t bad[] = { 3, 4095, 131072 };
+  char error[TARGET_ERROR_MAX] = "";
+  struct target *t = NULL;
+  size_t i;
+  int r;
+
+  for (i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
+    struct peer p = { .size = MiB, .block_min = bad[i],
+                      .block_max = bad[i] * 256 };
+
+    peer_start (&p);
+    r = target_connect (p.uri, 1, 9999, &t, error);
+    if (r == 0) {
+      ck_assert_uint_eq (t->block, 1);
+      t->ops->free (t);
+    }
+    else
+      ck_assert_ptr_nonnull (strstr (error, "minimum block size of"));
+    peer_stop (&p);
+  }
 }
 END_TEST
 
@@ -396,7 +444,7 @@ START_TEST (extents)
     { 0, { { 500, 0 }, { 500, 3 }, { 9000, 0 } }, 3, "d500 z500 d3000 " },
     { 0, { { 100, 3 }, { 200, 2 }, { 50, 1 }, { 50, 0 } }, 4, "z300 d100 " },
     { 0, { { 100, 2 } }, 1, "z100 " },
-    { 0, { { UINT32_MAX, 2 } }, 1, "z4000 " },
+    { 0, { { MiB - 1000, 2 } }, 1, "z4000 " },
     { 0, { { 4000, 1 } }, 1, "d4000 " },        /* a hole is not a zero */
     { 0, { { 100, 2 }, { 0, 2 }, { 50, 0 } }, 3, "z100 " },
     { 0, { { 0, 2 }, { 50, 2 } }, 2, "d4000 " },
@@ -443,6 +491,8 @@ main (void)
   tcase_add_test (tc, refused_uris);
   tcase_add_test (tc, bad_handshakes);
   tcase_add_test (tc, too_small);
+  tcase_add_test (tc, block_sizes);
+  tcase_add_test (tc, bad_block_sizes);
   tcase_add_test (tc, bad_replies);
   tcase_add_test (tc, idle_loss);
   tcase_add_test (tc, late_lost);

@@ -39,24 +39,52 @@ check_verbs_CFLAGS = $(unit_cflags)
 check_verbs_LDADD = $(qmp_ldadd)
 
 # The target leg, against real servers and against servers that misbehave.
-target_tests = check_target check_target_peer
+target_tests = \
+	check_place check_target check_target_blocks check_target_peer \
+	check_target_self
 check_PROGRAMS += $(target_tests)
 TESTS += $(target_tests)
 target_sources = \
 	filters/mirror/target.c filters/mirror/target.h \
-	filters/mirror/target-conn.c filters/mirror/target-connect.c \
-	filters/mirror/target-private.h filters/mirror/target-wait.c \
+	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
+	filters/mirror/target-connect.c filters/mirror/target-extents.c \
+	filters/mirror/target-private.h \
+	filters/mirror/target-uri.c filters/mirror/target-uri.h \
+	filters/mirror/target-wait.c filters/mirror/target-zero.c \
 	tests/unit/target-help.h
 target_cppflags = \
 	$(AM_CPPFLAGS) -I$(top_srcdir)/filters/mirror $(LIBNBD_CFLAGS)
 target_ldadd = libsync-posix.la $(LIBNBD_LIBS) $(CHECK_LIBS) -lpthread
 
 check_target_SOURCES = tests/unit/check_target.c \
+	filters/mirror/target-self.c \
 	tests/unit/target-server.c tests/unit/target-server.h \
 	$(target_sources)
 check_target_CPPFLAGS = $(target_cppflags)
 check_target_CFLAGS = $(unit_cflags)
 check_target_LDADD = $(target_ldadd)
+
+# Its allocations can be made to fail.
+check_target_blocks_SOURCES = tests/unit/check_target_blocks.c \
+	tests/unit/target-peer.c tests/unit/target-peer.h \
+	$(target_sources)
+check_target_blocks_CPPFLAGS = $(target_cppflags)
+check_target_blocks_CFLAGS = $(unit_cflags)
+check_target_blocks_LDFLAGS = -Wl,--wrap=malloc
+check_target_blocks_LDADD = $(target_ldadd)
+
+check_place_SOURCES = tests/unit/check_place.c \
+	filters/mirror/place.c filters/mirror/place.h \
+	filters/mirror/target-uri.c filters/mirror/target-uri.h
+check_place_CPPFLAGS = $(target_cppflags)
+check_place_CFLAGS = $(unit_cflags)
+check_place_LDADD = $(CHECK_LIBS)
+
+check_target_self_SOURCES = tests/unit/check_target_self.c \
+	filters/mirror/target-self.c filters/mirror/target-private.h
+check_target_self_CPPFLAGS = $(target_cppflags)
+check_target_self_CFLAGS = $(unit_cflags)
+check_target_self_LDADD = $(CHECK_LIBS)
 
 check_target_peer_SOURCES = tests/unit/check_target_peer.c \
 	tests/unit/target-peer.c tests/unit/target-peer.h \

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A server that misbehaves on purpose.  One thread for each connection; it
- * keeps no data: reads give zeroes.
+/* A server that misbehaves on purpose.  One thread for each connection.
  *
  * It speaks just enough of the fixed newstyle handshake for libnbd, with
  * structured replies and base:allocation.  All numbers are big endian.
@@ -18,10 +17,12 @@
 
 #include <check.h>
 
+#include "cleanup.h"
 #include "sync.h"
 #include "target-peer.h"
+#include "target-private.h"
 
-#define MAX_CONNECTIONS 16
+#define MAX_GUESTS 16
 
 #define OPT_GO 7
 #define OPT_STRUCTURED_REPLY 8
@@ -31,11 +32,8 @@
 #define REP_META_CONTEXT 4
 #define REP_ERR_UNSUP (UINT32_C (1) << 31 | 1)
 
-#define CMD_READ 0
-#define CMD_WRITE 1
-#define CMD_DISC 2
-#define CMD_WRITE_ZEROES 6
-#define CMD_BLOCK_STATUS 7
+#define INFO_EXPORT 0
+#define INFO_BLOCK_SIZE 3
 
 struct guest {
   struct peer *peer;
@@ -51,7 +49,7 @@ struct peer_priv {
   struct thread accepter;
   struct mutex lock;
   unsigned n;
-  struct guest guests[MAX_CONNECTIONS];
+  struct guest guests[MAX_GUESTS];
 };
 
 static bool
@@ -66,16 +64,19 @@ put (int fd, const void *buf, size_t len)
   return send (fd, buf, len, MSG_NOSIGNAL) == (ssize_t) len;
 }
 
+/* What is read goes to data, if there is any. */
 static bool
-skip (int fd, uint64_t len, atomic_ullong *count)
+skip (int fd, uint64_t len, unsigned char *data, atomic_ullong *count)
 {
   static __thread char buf[65536];
   size_t n;
 
   for (; len > 0; len -= n) {
     n = len < sizeof buf ? len : sizeof buf;
-    if (!get (fd, buf, n))
+    if (!get (fd, data ? (char *) data : buf, n))
       return false;
+    if (data)
+      data += n;
     if (count)
       *count += n;
   }
@@ -108,10 +109,18 @@ answer_go (struct guest *g)
     uint16_t info;
     uint64_t size;
     uint16_t flags;
-  } info = { htobe16 (0), htobe64 (size),
+  } info = { htobe16 (INFO_EXPORT), htobe64 (size),
              htobe16 (1 | 4 | 8 | 64 | (p->multi_conn ? 256 : 0)) };
+  struct __attribute__ ((__packed__)) {
+    uint16_t info;
+    uint32_t min, preferred, max;
+  } block = { htobe16 (INFO_BLOCK_SIZE), htobe32 (p->block_min),
+              htobe32 (p->block_min > 4096 ? p->block_min : 4096),
+              htobe32 (p->block_max ? p->block_max : UINT32_MAX) };
 
   return put_option_reply (g->fd, OPT_GO, REP_INFO, &info, sizeof info)
+    && (p->block_min == 0
+        || put_option_reply (g->fd, OPT_GO, REP_INFO, &block, sizeof block))
     && put_option_reply (g->fd, OPT_GO, REP_ACK, NULL, 0);
 }
 
@@ -140,7 +149,7 @@ handshake (struct guest *g)
 
   if (m == HANDSHAKE_SILENT
       || (m == HANDSHAKE_SECOND_SILENT && g->number > 0)) {
-    skip (g->fd, UINT64_MAX, NULL);
+    skip (g->fd, UINT64_MAX, NULL, NULL);
     return false;
   }
   if (m == HANDSHAKE_GARBAGE) {
@@ -153,7 +162,7 @@ handshake (struct guest *g)
     return false;
   do {
     if (!get (g->fd, &h, sizeof h)
-        || !skip (g->fd, be32toh (h.len), NULL))
+        || !skip (g->fd, be32toh (h.len), NULL, NULL))
       return false;
     option = be32toh (h.option);
     if (option == OPT_GO)
@@ -196,6 +205,20 @@ put_simple (int fd, uint64_t cookie, uint32_t error)
   return put (fd, &r, sizeof r);
 }
 
+/* To a read: a structured one. */
+static bool
+put_error (int fd, uint64_t cookie, uint32_t error)
+{
+  struct __attribute__ ((__packed__)) {
+    struct chunk h;
+    uint32_t error;
+    uint16_t text_len;
+  } r = { { htobe32 (0x668e33ef), htobe16 (1), htobe16 (32769), cookie,
+            htobe32 (6) }, htobe32 (error), 0 };
+
+  return put (fd, &r, sizeof r);
+}
+
 static bool
 put_status (struct guest *g, uint64_t cookie)
 {
@@ -222,6 +245,7 @@ static bool
 put_read (struct guest *g, const struct wire_request *r)
 {
   static const char zero[4096];
+  const unsigned char *disk = g->peer->disk;
   struct chunk h = { htobe32 (0x668e33ef), htobe16 (1), htobe16 (1),
                      r->cookie, htobe32 (be32toh (r->count) + 8) };
   uint32_t n, left;
@@ -229,6 +253,8 @@ put_read (struct guest *g, const struct wire_request *r)
   if (!put (g->fd, &h, sizeof h)
       || !put (g->fd, &r->offset, sizeof r->offset))
     return false;
+  if (disk)
+    return put (g->fd, disk + be64toh (r->offset), be32toh (r->count));
   for (left = be32toh (r->count); left > 0; left -= n) {
     n = left < sizeof zero ? left : sizeof zero;
     if (!put (g->fd, zero, n))
@@ -237,51 +263,119 @@ put_read (struct guest *g, const struct wire_request *r)
   return true;
 }
 
+/* Note a command. */
+static struct peer_seen
+see (struct peer *p, const struct wire_request *r)
+{
+  struct peer_seen seen = { be16toh (r->type), be16toh (r->flags),
+                            be32toh (r->count), be64toh (r->offset) };
+  struct peer_priv *pp = p->priv;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&pp->lock);
+
+  if (p->nr_seen < PEER_SEEN_MAX)
+    p->seen[p->nr_seen] = seen;
+  p->nr_seen++;
+  return seen;
+}
+
+static const struct peer_fault *
+fault_for (const struct peer *p, const struct peer_seen *r)
+{
+  unsigned i;
+
+  for (i = 0; i < p->nr_faults; ++i)
+    if (p->faults[i].command == r->command && p->faults[i].at >= r->offset
+        && p->faults[i].at - r->offset < r->count)
+      return &p->faults[i];
+  return NULL;
+}
+
+static bool
+misbehave (struct guest *g, uint64_t cookie)
+{
+  static const char half[] = "\x67\x44\x66\x98\0\0";
+  char junk[64];
+
+  switch (g->peer->misdeed) {
+  case REPLY_GARBAGE:
+    memset (junk, 0x5a, sizeof junk);
+    return put (g->fd, junk, sizeof junk);
+  case REPLY_WRONG_COOKIE:
+    /* libnbd 1.22 takes no offence at that, but waits on. */
+    put_simple (g->fd, cookie ^ 0x1234567, 0);
+    return false;
+  case REPLY_HALF:
+    put (g->fd, half, sizeof half);
+    return false;
+  default:
+    return false;
+  }
+}
+
+static bool
+is_reply_misdeed (enum misdeed m)
+{
+  return m >= REPLY_CLOSE && m <= REPLY_HALF;
+}
+
+static bool
+reply (struct guest *g, const struct wire_request *r,
+       const struct peer_seen *seen)
+{
+  struct peer *p = g->peer;
+  uint32_t error = 0;
+
+  switch (seen->command) {
+  case PEER_READ:
+    return put_read (g, r);
+  case PEER_STATUS:
+    return put_status (g, r->cookie);
+  case PEER_ZERO:
+    if (seen->count > p->zero_max)
+      error = p->zero_error;
+    if (error == 0 && p->disk)
+      memset (p->disk + seen->offset, 0, seen->count);
+    break;
+  default:
+    break;
+  }
+  return put_simple (g->fd, r->cookie, error);
+}
+
 /* Read one request and reply as asked.  False: close. */
 static bool
 serve_one (struct guest *g, unsigned number)
 {
   struct peer *p = g->peer;
+  const struct peer_fault *fault;
   struct wire_request r;
-  uint16_t type;
-  char junk[64];
+  struct peer_seen seen;
 
   if (!get (g->fd, &r, sizeof r))
     return false;
-  type = be16toh (r.type);
-  if (type == CMD_DISC)
+  seen = see (p, &r);
+  if (seen.command == PEER_DISCONNECT)
     return false;
-  if (type == CMD_WRITE) {
-    if (!skip (g->fd, be32toh (r.count), &p->written))
+  fault = fault_for (p, &seen);
+  if (seen.command == PEER_WRITE) {
+    if (!skip (g->fd, seen.count,
+               p->disk && !fault ? p->disk + seen.offset : NULL,
+               &p->written))
       return false;
     p->writes++;
   }
-  p->zeroes += type == CMD_WRITE_ZEROES;
+  p->zeroes += seen.command == PEER_ZERO;
   if (p->misdeed == READ_ONLY_NO_REPLY)
     return true;
-  if (number == p->when) {
-    memset (junk, 0x5a, sizeof junk);
-    if (p->misdeed == REPLY_CLOSE)
-      return false;
-    if (p->misdeed == REPLY_GARBAGE)
-      return put (g->fd, junk, sizeof junk);
-    if (p->misdeed == REPLY_WRONG_COOKIE)
-      return put_simple (g->fd, r.cookie ^ 0x1234567, 0);
-    if (p->misdeed == REPLY_HALF) {
-      put (g->fd, "\x67\x44\x66\x98\0\0\0", 7);
-      return false;
-    }
-  }
-  switch (type) {
-  case CMD_READ:
-    return put_read (g, &r);
-  case CMD_BLOCK_STATUS:
-    return put_status (g, r.cookie);
-  case CMD_WRITE_ZEROES:
-    return put_simple (g->fd, r.cookie, p->zero_error);
-  default:
-    return put_simple (g->fd, r.cookie, 0);
-  }
+  if (number == p->when && is_reply_misdeed (p->misdeed))
+    return misbehave (g, r.cookie);
+  if (fault && fault->error)
+    return seen.command == PEER_READ
+      ? put_error (g->fd, r.cookie, fault->error)
+      : put_simple (g->fd, r.cookie, fault->error);
+  if (fault)
+    return false;
+  return reply (g, &r, &seen);
 }
 
 static void
@@ -305,6 +399,13 @@ guest_main (void *vp)
 
 /*-- life ---------------------------------------------------------------*/
 
+/* In place of target-self.c: a peer is this process, and welcome. */
+bool
+target_is_self (int fd __attribute__ ((__unused__)))
+{
+  return false;
+}
+
 static void
 accepter_main (void *vp)
 {
@@ -315,7 +416,7 @@ accepter_main (void *vp)
 
   while ((fd = accept (pp->listener, NULL, NULL)) >= 0) {
     mutex_lock (&pp->lock);
-    ck_assert_uint_lt (pp->n, MAX_CONNECTIONS);
+    ck_assert_uint_lt (pp->n, MAX_GUESTS);
     g = &pp->guests[pp->n];
     g->peer = p;
     g->number = pp->n++;

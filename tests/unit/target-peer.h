@@ -27,6 +27,31 @@ enum misdeed {
   READ_ONLY_NO_REPLY,           /* read all requests, never reply */
 };
 
+/* Wire numbers of the commands. */
+enum peer_command {
+  PEER_READ = 0, PEER_WRITE = 1, PEER_DISCONNECT = 2, PEER_FLUSH = 3,
+  PEER_ZERO = 6, PEER_STATUS = 7,
+};
+
+#define PEER_FUA 1
+#define PEER_NO_HOLE 2
+
+/* One command as it came. */
+struct peer_seen {
+  enum peer_command command;
+  unsigned flags;
+  uint32_t count;
+  uint64_t offset;
+};
+#define PEER_SEEN_MAX 1024
+
+/* A command that covers this byte is not done, but answered by an error. */
+struct peer_fault {
+  enum peer_command command;
+  uint64_t at;
+  uint32_t error;               /* wire errno; 0: close the connection */
+};
+
 /* What to say to a block status. */
 struct peer_extent {
   uint32_t length, flags;
@@ -38,14 +63,21 @@ struct peer {
   unsigned when;
   uint64_t size;
   uint64_t second_size;         /* of all but the first connection, or 0 */
+  uint32_t block_min, block_max;        /* told if any is not 0 */
   bool multi_conn;
   uint32_t zero_error;          /* wire errno in reply to zero requests */
+  uint32_t zero_max;            /* that only for larger ones */
   uint32_t status_error;        /* ... to block status */
+  unsigned char *disk;          /* size bytes; NULL: reads give zeroes */
+  const struct peer_fault *faults;
+  unsigned nr_faults;
   const struct peer_extent *extents;
   unsigned nr_extents;
 
   /* what it has seen */
   atomic_uint zeroes, writes;
+  atomic_uint nr_seen;          /* may be more than are in `seen` */
+  struct peer_seen seen[PEER_SEEN_MAX];
   atomic_ullong written;        /* bytes of payload read */
   atomic_bool go;               /* set by the test: STOP_READING ends */
 

@@ -32,6 +32,7 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
+#include "carry.h"
 #include "copier.h"
 #include "hint.h"
 #include "pace.h"
@@ -41,6 +42,15 @@
  * commit e9665aa); larger ones fall out of the processor's caches.
  */
 #define COPY_UNIT (UINT64_C (256) << 10)
+
+/* Pieces of holes.  As large as the target zeroes quickly, since a client that
+ * writes there waits for it: doubled when one was done within the first time,
+ * halved when it took the second.
+ */
+#define ZERO_UNIT_MIN (UINT64_C (1) << 20)
+#define ZERO_UNIT (UINT64_C (32) << 20)
+#define ZERO_QUICK_NS UINT64_C (20000000)
+#define ZERO_SLOW_NS UINT64_C (100000000)
 
 /* Threads.  A thread waits for one leg at a time, so some are needed to keep
  * both busy; more than 16 pieces in flight did not help nbdcopy either.
@@ -56,7 +66,7 @@
 struct copier {
   struct copiers *all;
   struct thread thread;
-  void *buf;
+  struct carrier carrier;
   struct hint *hint;            /* spare, for asking without the lock */
 };
 
@@ -80,7 +90,9 @@ struct copiers {
   unsigned busy;
   struct pace pace;
   struct retry retry;
+  uint64_t zero_unit;           /* most bytes of a piece that is a hole */
   uint64_t cursor;
+  uint64_t rounds;              /* how often the cursor has come to the end */
   struct hint *hint;            /* the newest; each copier has a spare one */
 };
 
@@ -99,9 +111,11 @@ sleep_locked (struct copiers *c, uint64_t ns)
 static bool
 next_dirty_locked (struct copiers *c, struct range *r)
 {
-  if (dirty_next (c->p->dirty, c->cursor, LEG_MAX_REQUEST, r))
+  if (dirty_next (c->p->dirty, c->cursor, c->zero_unit, r))
     return true;
-  return dirty_next (c->p->dirty, 0, LEG_MAX_REQUEST, r);
+  c->rounds++;
+  c->cursor = 0;
+  return dirty_next (c->p->dirty, 0, c->zero_unit, r);
 }
 
 /* A dirty run that is not in back-off.  Returns 0, or how long to wait. */
@@ -226,102 +240,20 @@ get_work (struct copier *cp, struct range *r, enum extent_kind *kind)
 
 /*-- copying ------------------------------------------------------------*/
 
-/* What went wrong, for the report. */
-struct copy_error {
-  enum pair_side side;
-  const char *op;
-  int err;                      /* 0 or -errno */
-};
-
+/* The piece may have found out how quickly the target zeroes. */
 static void
-target_step (struct copier *cp, struct target_req *req, const char *op,
-             struct copy_error *error)
+adapt_zero_unit_locked (struct copiers *c, struct carrier *carrier)
 {
-  struct target *t = cp->all->p->target;
+  const uint64_t gran = c->p->granularity;
+  const uint64_t least = gran > ZERO_UNIT_MIN ? gran : ZERO_UNIT_MIN;
 
-  req->lane = LANE_COPY;
-  t->ops->submit (t, req);
-  *error = (struct copy_error) { SIDE_TARGET, op, t->ops->wait (t, req) };
-}
-
-static void
-copy_data (struct copier *cp, struct range r, struct copy_error *error)
-{
-  struct copiers *c = cp->all;
-  struct target_req req;
-  uint64_t n;
-
-  for (; !range_empty (r); r.start += n) {
-    n = range_len (r) < c->unit ? range_len (r) : c->unit;
-    *error = (struct copy_error) {
-      SIDE_SOURCE, "read",
-      c->source->ops->pread (c->source, cp->buf, (uint32_t) n, r.start) };
-    if (error->err < 0)
-      return;
-    req = (struct target_req) {
-      .op = TARGET_WRITE, .buf = cp->buf,
-      .count = (uint32_t) n, .offset = r.start,
-    };
-    target_step (cp, &req, "write", error);
-    if (error->err < 0)
-      return;
-    atomic_fetch_add (&c->p->counters.copied_bytes, n);
-  }
-}
-
-static void
-copy_zero (struct copier *cp, struct range r, struct copy_error *error)
-{
-  struct target_req req;
-  uint64_t n;
-
-  for (; !range_empty (r); r.start += n) {
-    n = range_len (r) < LEG_MAX_REQUEST ? range_len (r) : LEG_MAX_REQUEST;
-    req = (struct target_req) {
-      .op = TARGET_ZERO, .flags = LEG_MAY_TRIM,
-      .count = (uint32_t) n, .offset = r.start,
-    };
-    target_step (cp, &req, "zero", error);
-    if (error->err < 0)
-      return;
-    atomic_fetch_add (&cp->all->p->counters.zeroed_bytes, n);
-  }
-}
-
-struct extents_copy {
-  struct copier *cp;
-  struct copy_error error;
-  uint64_t done;                /* copied up to here */
-};
-
-static int
-copy_extent (void *opaque, struct range r, enum extent_kind kind)
-{
-  struct extents_copy *x = opaque;
-
-  if (r.start != x->done)
-    return 1;                   /* a gap: the rest is read */
-  if (kind == EXTENT_ZERO)
-    copy_zero (x->cp, r, &x->error);
-  else
-    copy_data (x->cp, r, &x->error);
-  x->done = r.end;
-  return x->error.err;
-}
-
-/* Copy what the source's extents say as of now; what they do not cover, or
- * if they fail, is read.
- */
-static void
-copy_by_extents (struct copier *cp, struct range r, struct copy_error *error)
-{
-  struct source *source = cp->all->source;
-  struct extents_copy x = { .cp = cp, .done = r.start };
-
-  source->ops->extents (source, r, copy_extent, &x);
-  *error = x.error;
-  if (error->err == 0 && x.done < r.end)
-    copy_data (cp, (struct range) { x.done, r.end }, error);
+  if (carrier->zero_ns >= ZERO_SLOW_NS && c->zero_unit > least)
+    c->zero_unit /= 2;
+  else if (carrier->zero_ns > 0 && carrier->zero_ns <= ZERO_QUICK_NS &&
+           c->zero_unit < TARGET_MAX_ZERO)
+    c->zero_unit *= 2;
+  carrier->zero_ns = 0;
+  carrier->large_zero = c->zero_unit / 2;
 }
 
 static void
@@ -329,7 +261,7 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
 {
   struct copiers *c = cp->all;
   struct pair *p = c->p;
-  struct copy_error error = { 0 };
+  struct carry_error error = { 0 };
   struct rangelock lk;
   struct range run;
   uint64_t stamp;
@@ -339,15 +271,14 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
   some = dirty_claim_run (p->dirty, lk.range, &run);
   if (some) {
     stamp = flusher_stamp (p->flusher);
-    if (kind == EXTENT_ZERO)
-      copy_by_extents (cp, run, &error);
-    else
-      copy_data (cp, run, &error);
+    carry (&cp->carrier, run, kind == EXTENT_ZERO, &error);
     if (error.err == 0)
-      error = (struct copy_error) {
+      error = (struct carry_error) {
         SIDE_TARGET, "write", flusher_acked (p->flusher, run, false, stamp) };
 
     if (error.err < 0) {
+      /* What has been written of it is unflushed, too: see carry.c. */
+      flusher_acked (p->flusher, run, false, flusher_stamp (p->flusher));
       /* Before it can be chosen again it must be in back-off. */
       mutex_lock (&c->lock);
       retry_failed (&c->retry, run, p->clock->now_ns (p->clock));
@@ -364,6 +295,7 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
   if (some && error.err == 0 && c->retry.count > 0)
     retry_succeeded (&c->retry, run);
+  adapt_zero_unit_locked (c, &cp->carrier);
   c->busy--;
 }
 
@@ -398,16 +330,19 @@ start_threads (struct copiers *c, unsigned threads)
     struct copier *cp = &c->copier[c->threads];
 
     cp->all = c;
-    cp->buf = malloc (c->unit);
+    cp->carrier = (struct carrier) {
+      .p = c->p, .source = c->source, .unit = c->unit,
+      .buf = malloc (c->unit), .large_zero = c->zero_unit / 2,
+    };
     cp->hint = calloc (1, sizeof *cp->hint);
-    if (!cp->buf || !cp->hint)
+    if (!cp->carrier.buf || !cp->hint)
       r = -ENOMEM;
     else {
       snprintf (name, sizeof name, "mirror-copy%u", c->threads % 100);
       r = thread_start (&cp->thread, name, copier_main, cp);
     }
     if (r < 0) {
-      free (cp->buf);
+      free (cp->carrier.buf);
       free (cp->hint);
       return r;
     }
@@ -433,6 +368,7 @@ copiers_new (struct pair *p, struct source *source,
   c->idle = idle;
   c->opaque = opaque;
   c->unit = params->buf_size < COPY_UNIT ? params->buf_size : COPY_UNIT;
+  c->zero_unit = p->granularity > ZERO_UNIT ? p->granularity : ZERO_UNIT;
   mutex_init (&c->lock);
   cond_init (&c->wake);
   pace_init (&c->pace, params->speed, now);
@@ -463,7 +399,7 @@ copiers_free (struct copiers *c)
   mutex_unlock (&c->lock);
   for (i = 0; i < c->threads; ++i) {
     thread_join (&c->copier[i].thread);
-    free (c->copier[i].buf);
+    free (c->copier[i].carrier.buf);
     free (c->copier[i].hint);
   }
   free (c->copier);
@@ -499,6 +435,14 @@ copiers_wake (struct copiers *c)
     return;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
   cond_signal (&c->wake);
+}
+
+uint64_t
+copiers_rounds (struct copiers *c)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  return c->rounds;
 }
 
 bool

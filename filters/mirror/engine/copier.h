@@ -43,6 +43,9 @@ extern void copiers_set_speed (struct copiers *c, uint64_t bytes_per_s);
 /* D has grown.  Cheap when no copier sleeps. */
 extern void copiers_wake (struct copiers *c);
 
+/* How often choosing has come to the end of the disk and begun anew. */
+extern uint64_t copiers_rounds (struct copiers *c);
+
 /* Is any piece being copied now? */
 extern bool copiers_busy (struct copiers *c);
 

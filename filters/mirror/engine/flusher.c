@@ -110,6 +110,14 @@ flusher_acked (struct flusher *f, struct range r, bool durable,
   return 0;
 }
 
+bool
+flusher_any (struct flusher *f, struct range r)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  return dirty_any (f->unflushed[0], r) || dirty_any (f->unflushed[1], r);
+}
+
 void
 flusher_session_lost (struct flusher *f)
 {

@@ -45,7 +45,9 @@ extern struct flusher *flusher_new (struct target *target,
                                     struct reasons *reasons);
 extern void flusher_free (struct flusher *f);
 
-/* To be asked before a request is submitted, and given to flusher_acked. */
+/* To be asked before a request is submitted, and given to flusher_acked.  0
+ * while no flush of this session has failed.
+ */
 extern uint64_t flusher_stamp (struct flusher *f);
 
 /* The target has acknowledged r: one step with "is the session still there".
@@ -58,6 +60,9 @@ extern uint64_t flusher_stamp (struct flusher *f);
  */
 extern int flusher_acked (struct flusher *f, struct range r, bool durable,
                           uint64_t stamp);
+
+/* Is any granule that r touches in U? */
+extern bool flusher_any (struct flusher *f, struct range r);
 
 /* No acknowledgement counts from now on (rule I9). */
 extern void flusher_session_lost (struct flusher *f);

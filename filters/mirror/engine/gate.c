@@ -50,9 +50,11 @@ struct gate {
   struct slot slots[SLOTS];
   _Atomic uint64_t epoch;
   _Atomic unsigned waiters;
+  _Atomic unsigned held;        /* the current regime is REGIME_HELD */
 
   struct mutex lock;            /* publishing and waiting */
   struct cond idle;             /* a slot's counter fell to 0 */
+  struct cond opened;           /* the gate is not held any more */
 };
 
 static unsigned
@@ -92,8 +94,10 @@ gate_new (void)
   }
   atomic_init (&g->epoch, 0);
   atomic_init (&g->waiters, 0);
+  atomic_init (&g->held, 0);
   mutex_init (&g->lock);
   cond_init (&g->idle);
+  cond_init (&g->opened);
   return g;
 }
 
@@ -106,6 +110,7 @@ gate_free (struct gate *g)
     return;
   for (i = 0; i < SLOTS; ++i)
     assert (slot_idle (&g->slots[i]));
+  cond_destroy (&g->opened);
   cond_destroy (&g->idle);
   mutex_destroy (&g->lock);
   free (g);
@@ -124,6 +129,25 @@ leave_slot (struct gate *g, struct slot *s)
   }
 }
 
+static struct slot *
+current_slot (struct gate *g)
+{
+  return &g->slots[atomic_load (&g->epoch) % SLOTS];
+}
+
+/* Those who wait here go on in any order: none of them has been answered, so
+ * no order of theirs has been promised to anybody.
+ */
+static void
+wait_opened (struct gate *g)
+{
+  if (atomic_load (&g->held) == 0)
+    return;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+  while (current_slot (g)->regime.kind == REGIME_HELD)
+    cond_wait (&g->opened, &g->lock);
+}
+
 const struct regime *
 gate_enter (struct gate *g)
 {
@@ -134,9 +158,10 @@ gate_enter (struct gate *g)
     sync_point ();
     atomic_fetch_add (&s->stripes[my_stripe ()].inflight, 1);
     sync_point ();
-    if (atomic_load (&g->epoch) == epoch)
+    if (atomic_load (&g->epoch) == epoch && s->regime.kind != REGIME_HELD)
       return &s->regime;
     leave_slot (g, s);
+    wait_opened (g);
   }
 }
 
@@ -149,10 +174,9 @@ gate_leave (struct gate *g, const struct regime *r)
   leave_slot (g, s);
 }
 
-void
-gate_publish (struct gate *g, enum regime_kind kind, struct job *job)
+static void
+publish_locked (struct gate *g, enum regime_kind kind, struct job *job)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
   uint64_t now = atomic_load (&g->epoch), epoch;
   struct slot *s;
 
@@ -170,7 +194,49 @@ gate_publish (struct gate *g, enum regime_kind kind, struct job *job)
 
   s->regime = (struct regime) { .kind = kind, .job = job };
   sync_point ();
+  atomic_store (&g->held, kind == REGIME_HELD);
   atomic_store (&g->epoch, epoch);
+  if (kind != REGIME_HELD)
+    cond_broadcast (&g->opened);
+}
+
+void
+gate_publish (struct gate *g, enum regime_kind kind, struct job *job)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+
+  assert (kind != REGIME_HELD);
+  publish_locked (g, kind, job);
+}
+
+void
+gate_hold (struct gate *g)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+
+  publish_locked (g, REGIME_HELD, NULL);
+}
+
+/* Those who are being held only look in. */
+int
+gate_drain (struct gate *g, struct clock *clock, uint64_t deadline_ns)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+  size_t i;
+  int r = 0;
+
+  assert (current_slot (g)->regime.kind == REGIME_HELD);
+  atomic_fetch_add (&g->waiters, 1);
+  for (i = 0; i < SLOTS && r == 0; ++i) {
+    struct slot *s = &g->slots[i];
+
+    while (r == 0 && s->regime.kind != REGIME_HELD && !slot_idle (s))
+      r = clock->wait_until (clock, &g->idle, &g->lock, deadline_ns);
+    if (r < 0 && slot_idle (s))
+      r = 0;
+  }
+  atomic_fetch_sub (&g->waiters, 1);
+  return r;
 }
 
 /* Wait until all slots whose regime is (of_job) or is not (!of_job) of that

@@ -12,7 +12,9 @@
  * may touch the counter of a slot that is just being reused: that only
  * delays a waiter.  A slot is reused only when its counter is 0.
  *
- * gate_enter and gate_leave are lock-free unless somebody waits.
+ * gate_enter and gate_leave are lock-free unless somebody waits or the gate is
+ * held: then who enters waits, before counting itself in for good, until
+ * another regime is published.
  */
 
 #ifndef MIRROR_GATE_H
@@ -30,6 +32,7 @@ enum regime_kind {
   REGIME_NONE,                  /* no job: source only */
   REGIME_TRACK,                 /* source, then mark */
   REGIME_TEE,                   /* source and target in parallel */
+  REGIME_HELD,                  /* nobody gets in; never returned */
 };
 
 /* What a request sampled.  Read-only between gate_enter and gate_leave. */
@@ -41,7 +44,9 @@ struct regime {
 extern struct gate *gate_new (void);            /* REGIME_NONE; NULL: ENOMEM */
 extern void gate_free (struct gate *g);         /* nobody inside */
 
-/* Never blocks.  Every gate_enter is followed by a gate_leave. */
+/* Blocks only while the gate is held.  Every gate_enter is followed by a
+ * gate_leave.
+ */
 extern const struct regime *gate_enter (struct gate *g);
 extern void gate_leave (struct gate *g, const struct regime *r);
 
@@ -56,6 +61,15 @@ extern void gate_publish (struct gate *g, enum regime_kind kind,
  * The current regime must be of that job and stay so.
  */
 extern void gate_wait_others (struct gate *g, const struct job *job);
+
+/* Hold everybody who enters from now on; gate_publish ends it. */
+extern void gate_hold (struct gate *g);
+
+/* While the gate is held: block until nobody is inside.  deadline_ns as in
+ * clock.  0 or -ETIMEDOUT; the gate stays held.
+ */
+extern int gate_drain (struct gate *g, struct clock *clock,
+                       uint64_t deadline_ns);
 
 /* Block until every request that sampled `job` has ended.  The current regime
  * must not be of that job.

@@ -34,185 +34,20 @@
 #define TICK_NS UINT64_C (100000000)
 #define SLOW_TICK_NS UINT64_C (1000000000)
 
-/* Back-off of teeing after a failed tee, and of flushes that fail. */
-#define BACKOFF_MIN_NS UINT64_C (500000000)
-#define BACKOFF_MAX_NS UINT64_C (30000000000)
-
-/* A tee that fails this long after the last failure begins anew. */
-#define BACKOFF_FORGET_NS UINT64_C (60000000000)
-
-/* At most one error event a second for each side and errno. */
-#define ERROR_EVENT_NS UINT64_C (1000000000)
-
 /* How long a cancelled job lets the target answer what is in flight.  To hang
  * up at once would be right, too, but unkind: nbdkit 1.32 aborts when a client
  * does that with several requests in flight.
  */
 #define GRACE_NS UINT64_C (500000000)
 
-static uint64_t
-now_ns (const struct job *job)
-{
-  return job->pair.clock->now_ns (job->pair.clock);
-}
-
-static uint64_t
-double_delay (uint64_t delay_ns)
-{
-  if (delay_ns == 0)
-    return BACKOFF_MIN_NS;
-  return delay_ns * 2 < BACKOFF_MAX_NS ? delay_ns * 2 : BACKOFF_MAX_NS;
-}
-
-/*-- what the pair tells ------------------------------------------------*/
-
-static void
-on_work (void *opaque)
-{
-  struct job *job = opaque;
-
-  copiers_wake (job->copiers);
-}
-
-static void
-on_idle (void *opaque)
-{
-  struct job *job = opaque;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-
-  cond_signal (&job->wake);
-}
-
-/* Note the error; returns true if an event is due. */
-static bool
-note_error_locked (struct job *job, enum pair_side side, const char *op,
-                   struct range r, int err, uint64_t now)
-{
-  job->last_error = (struct mirror_error) {
-    .set = true, .target = side == SIDE_TARGET, .op = op, .range = r,
-    .err = -err, .when = (int64_t) time (NULL),
-  };
-  if (job->reported[side].err == err &&
-      now - job->reported[side].when_ns < ERROR_EVENT_NS)
-    return false;
-  job->reported[side].err = err;
-  job->reported[side].when_ns = now;
-  return true;
-}
-
-/* The session has ended: the target says so, or a request got no reply.  From
- * here no acknowledgement counts and the mirror is not synced; the rest is the
- * job thread's.
- */
-void
-job_lost (void *opaque, int err)
-{
-  struct job *job = opaque;
-
-  if (atomic_exchange (&job->session_over, true))
-    return;
-  reasons_raise (&job->pair.reasons, 1);        /* no session */
-  flusher_session_lost (job->pair.flusher);
-
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-  job->lost = true;
-  job->lost_err = err;
-  cond_signal (&job->wake);
-}
-
-static void
-on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
-           struct range r, int err)
-{
-  struct job *job = opaque;
-  struct mirror_event ev = {
-    .kind = EVENT_JOB_ERROR, .write = side == SIDE_TARGET, .err = -err,
-    .range = r,
-  };
-  uint64_t now = now_ns (job);
-  bool tell;
-
-  atomic_fetch_add (side == SIDE_TARGET ? &job->pair.counters.target_errors
-                    : &job->pair.counters.source_errors, 1);
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-
-    /* Requests that a cancel cut off are no news. */
-    if (job->cancel)
-      return;
-    tell = note_error_locked (job, side, op, r, err, now);
-
-    if (side == SIDE_TARGET && tee && job->tee_due_ns == 0) {
-      if (now - job->tee_failed_ns > BACKOFF_FORGET_NS)
-        job->tee_delay_ns = 0;
-      job->tee_delay_ns = double_delay (job->tee_delay_ns);
-      job->tee_failed_ns = now;
-      job->tee_due_ns = now + job->tee_delay_ns;
-      cond_signal (&job->wake);
-    }
-  }
-  if (side == SIDE_TARGET && err == -ENOTCONN)
-    job_lost (job, err);
-  if (tell)
-    job_event (job, &ev);
-}
-
-/*-- small things -------------------------------------------------------*/
-
-void
-job_event (struct job *job, struct mirror_event *ev)
-{
-  const struct mirror_config *config = &job->m->config;
-
-  ev->id = job->id;
-  if (config->event)
-    config->event (config->event_opaque, ev);
-}
-
-void
-job_set_status (struct job *job, enum job_status status)
-{
-  struct mirror_event ev = { .kind = EVENT_JOB_STATUS_CHANGE,
-                             .status = status };
-
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-
-    assert (job_may_move (job->status, status));
-    job->status = status;
-  }
-  job_event (job, &ev);
-}
-
-/* offset is read first: progress made meanwhile is then missing in both.  What
- * has not been scanned counts as dirty, or a job that has just begun would
- * look like one that is done.
- */
-void
-job_progress (struct job *job, uint64_t *len, uint64_t *offset,
-              uint64_t *dirty, uint64_t *claimed)
-{
-  *offset = atomic_load (&job->pair.counters.progress_bytes);
-  *len = *offset + atomic_load (&job->pair.counters.unscanned_bytes);
-  dirty_bytes (job->pair.dirty, dirty, claimed);
-  *len += *dirty + *claimed;
-}
-
-static void
-progress_event (struct job *job, enum mirror_event_kind kind)
-{
-  struct mirror_event ev = { .kind = kind };
-  uint64_t dirty, claimed;
-
-  job_progress (job, &ev.len, &ev.offset, &dirty, &claimed);
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-    ev.speed = job->speed;
-  }
-  job_event (job, &ev);
-}
-
 /*-- regimes ------------------------------------------------------------*/
+
+bool
+job_mode_tees_locked (const struct job *job)
+{
+  return job->copy_mode == COPY_WRITE_BLOCKING ||
+    (job->copy_mode == COPY_AUTO && job->first_pass);
+}
 
 /* N says "not write-blocking" whenever requests do not tee: before the first
  * one tracks, until after the last was told to.
@@ -228,11 +63,14 @@ job_publish_locked (struct job *job)
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
 
-    tee = job->copy_mode == COPY_WRITE_BLOCKING && job->online &&
+    tee = job_mode_tees_locked (job) && job->online &&
       !job->lost && job->tee_due_ns == 0;
   }
-  if (job->published && tee == job->teeing)
+  if (job->published && tee == job->teeing) {
+    if (tee)                    /* mirror_set_mode may have raised N */
+      reasons_set_mode (&job->pair.reasons, true);
     return;
+  }
   job->published = true;
   if (tee) {
     gate_publish (gate, REGIME_TEE, job);
@@ -261,7 +99,7 @@ grace_main (void *vp)
 {
   struct job *job = vp;
   struct target *target = job->pair.target;
-  uint64_t deadline = now_ns (job) + GRACE_NS;
+  uint64_t deadline = job_now_ns (job) + GRACE_NS;
 
   mutex_lock (&job->m->lock);
   while (!job->drained &&
@@ -324,7 +162,7 @@ become_ready (struct job *job)
     job->ready = true;
   }
   job_set_status (job, JOB_READY);
-  progress_event (job, EVENT_JOB_READY);
+  job_progress_event (job, EVENT_JOB_READY);
 }
 
 static void
@@ -358,11 +196,11 @@ settle (struct job *job, bool write_blocking, bool ready)
     (write_blocking ? flusher_synced (p->flusher)
      : flusher_settled (p->flusher));
   if (!proved) {
-    if (now_ns (job) < job->settle_due_ns)
+    if (job_now_ns (job) < job->settle_due_ns)
       return false;
     if (pair_flush (p) < 0) {
-      job->settle_delay_ns = double_delay (job->settle_delay_ns);
-      job->settle_due_ns = now_ns (job) + job->settle_delay_ns;
+      job->settle_delay_ns = job_double_delay (job->settle_delay_ns);
+      job->settle_due_ns = job_now_ns (job) + job->settle_delay_ns;
       return false;
     }
     job->settle_delay_ns = 0;
@@ -373,6 +211,24 @@ settle (struct job *job, bool write_blocking, bool ready)
     become_ready (job);
   tell_synced (job, flusher_synced (p->flusher));
   return proved;
+}
+
+/* The first pass is over when the scan is, and what it has found has been
+ * copied once: N says that nothing is left, or the copiers have been round the
+ * whole disk since (they may have been anywhere when the scan ended, so the
+ * second end of a round counts).  Returns true when it has just ended.
+ */
+static bool
+pass_ended_locked (struct job *job)
+{
+  if (job->first_pass || !job->scanned)
+    return false;
+  if (job->first_pass_rounds == 0)
+    job->first_pass_rounds = copiers_rounds (job->copiers) + 2;
+  job->first_pass =
+    reasons_none (&job->pair.reasons, false) ||
+    copiers_rounds (job->copiers) >= job->first_pass_rounds;
+  return job->first_pass;
 }
 
 /* One round; returns false when the job is to end. */
@@ -388,11 +244,12 @@ job_round (struct job *job)
     if (job->cancel)
       return false;
     lost = job->lost;
-    retee = job->tee_due_ns != 0 && now_ns (job) >= job->tee_due_ns;
+    retee = job->tee_due_ns != 0 && job_now_ns (job) >= job->tee_due_ns;
     if (retee)
       job->tee_due_ns = 0;
-    write_blocking = job->copy_mode == COPY_WRITE_BLOCKING;
+    write_blocking = job->copy_mode != COPY_BACKGROUND;
     ready = job->ready;
+    retee |= pass_ended_locked (job);
     retee |= job->tee_due_ns != 0;      /* or: stop teeing */
   }
   if (lost)
@@ -404,7 +261,7 @@ job_round (struct job *job)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   if (!job->cancel && !job->lost)
     job->pair.clock->wait_until (job->pair.clock, &job->wake, &m->lock,
-                                 now_ns (job) +
+                                 job_now_ns (job) +
                                  (settled ? SLOW_TICK_NS : TICK_NS));
   return true;
 }
@@ -421,6 +278,8 @@ job_start (struct job *job)
 
   gate_wait_others (m->gate, job);
   copiers_run (job->copiers, true);
+  if (job->sync == SYNC_NONE)
+    return;
   if (scan_full (&job->pair, job->source, &job->stop) == 0) {
     mutex_lock (&m->lock);
     job->scanned = true;
@@ -483,7 +342,7 @@ job_main (void *vp)
   target->ops->free (target);
 
   job_event (job, &ev);
-  progress_event (job, EVENT_JOB_CANCELLED);
+  job_progress_event (job, EVENT_JOB_CANCELLED);
   job_set_status (job, JOB_CONCLUDED);
 
   /* Who is told that it is gone finds out from this how it ended. */
@@ -511,14 +370,20 @@ fill_pair (struct job *job, const struct job_params *params,
   p->granularity = params->granularity;
   p->clock = job->m->config.clock;
   p->target = target;
-  p->work = on_work;
-  p->failed = on_failed;
+  p->work = job_on_work;
+  p->failed = job_on_failed;
   p->opaque = job;
-  atomic_init (&p->counters.unscanned_bytes, p->size);
+  p->unmap = params->unmap;
+  p->detect_zeroes = params->detect_zeroes;
+  p->target_is_zero = params->target_is_zero;
+  p->defer_flush = params->defer_flush;
+  atomic_init (&p->counters.unscanned_bytes,
+               params->sync == SYNC_FULL ? p->size : 0);
 
   reasons_init (&p->reasons);
   reasons_set_mode (&p->reasons, false);        /* nothing is teed yet */
-  reasons_raise (&p->reasons, 1);               /* the unfinished scan */
+  if (params->sync == SYNC_FULL)
+    reasons_raise (&p->reasons, 1);             /* the unfinished scan */
 
   p->dirty = dirty_new (p->size, p->granularity, &p->reasons);
   p->locks = rangelocks_new ();
@@ -526,7 +391,14 @@ fill_pair (struct job *job, const struct job_params *params,
     return -ENOMEM;
   p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
                             &p->reasons);
-  return p->flusher ? 0 : -ENOMEM;
+  if (!p->flusher)
+    return -ENOMEM;
+
+  /* That the target is identical says nothing about its cache (rule I1). */
+  if (params->sync == SYNC_NONE)
+    flusher_acked (p->flusher, (struct range) { 0, p->size }, false,
+                   flusher_stamp (p->flusher));
+  return 0;
 }
 
 struct job *
@@ -553,12 +425,14 @@ job_new (struct mirror *m, const struct job_params *params,
   job->buf_size = params->buf_size;
   job->speed = params->speed;
   job->copy_mode = params->copy_mode;
+  job->sync = params->sync;
+  job->scanned = params->sync == SYNC_NONE;
   job->status = JOB_UNDEFINED;
   job->online = true;
 
   *err = fill_pair (job, params, target);
   if (*err == 0)
-    job->copiers = copiers_new (&job->pair, source, &cp, on_idle, job, err);
+    job->copiers = copiers_new (&job->pair, source, &cp, job_on_idle, job, err);
   if (*err < 0) {
     job_free (job);
     return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One mirror job: the object, and the thread that leads it from start to end.
  *
- * Private to mirror.c, job.c and status.c.  Nothing here is global; a request
+ * Private to mirror.c, job.c, job-tell.c and status.c.  Nothing here is global; a request
  * finds its job through the gate.
  *
  * Locks, in the order in which they may be taken (the whole engine):
@@ -38,6 +38,7 @@ struct job {
   struct pair pair;             /* its target: NULL at the end, under lock */
   struct copiers *copiers;
   uint64_t buf_size;
+  enum sync_mode sync;
 
   _Atomic bool stop;            /* end the scan */
   _Atomic bool session_over;
@@ -54,6 +55,8 @@ struct job {
   bool drained;                 /* nothing uses the target any more */
   enum job_status status;
   enum copy_mode copy_mode;
+  bool first_pass;              /* it is done: COPY_AUTO tees */
+  uint64_t first_pass_rounds;   /* of the copiers; 0: the scan goes on */
   uint64_t speed;
   bool go, cancel, ready, scanned;
   bool online;                  /* there is a session */
@@ -86,6 +89,7 @@ struct mirror {
 
   /* Protected by lock. */
   struct job *job;
+  bool starting;                /* somebody is about to set job */
   struct thread thread;
   bool have_thread;             /* to be joined */
   struct mirror_status last;    /* last_job only */
@@ -107,6 +111,9 @@ extern void job_main (void *job);
  */
 extern void job_publish_locked (struct job *job);
 
+/* Is the mode one of teeing now?  Under mirror.lock. */
+extern bool job_mode_tees_locked (const struct job *job);
+
 /* Requests that enter from now on have no job; the caller holds
  * regime_lock.
  */
@@ -120,6 +127,22 @@ extern void job_lost (void *opaque, int err);
  * regime_lock.
  */
 extern void job_shutdown_locked (struct job *job);
+
+/*-- job-tell.c ---------------------------------------------------------*/
+
+extern uint64_t job_now_ns (const struct job *job);
+
+/* The next delay of a back-off; 0: none yet. */
+extern uint64_t job_double_delay (uint64_t delay_ns);
+
+/* The pair's and the copiers' callbacks; opaque is the job. */
+extern void job_on_work (void *opaque);
+extern void job_on_idle (void *opaque);
+extern void job_on_failed (void *opaque, enum pair_side side, bool tee,
+                           const char *op, struct range r, int err);
+
+/* Send an event with len, offset and speed.  No locks held. */
+extern void job_progress_event (struct job *job, enum mirror_event_kind kind);
 
 /* Change the state and tell it.  No locks held. */
 extern void job_set_status (struct job *job, enum job_status status);

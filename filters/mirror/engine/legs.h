@@ -18,11 +18,15 @@
 
 #include "range.h"
 
-/* Most bytes of one request on either leg.  nbdkit before 1.44.1 zeroes only
- * the first 64 MiB of a larger fallback zero, and many servers refuse
- * payloads above 32 MiB.  Callers split.
+/* Most bytes of one request to the source, and of one that carries data to
+ * the target.  nbdkit before 1.44.1 zeroes only the first 64 MiB of a larger
+ * fallback zero, and many servers refuse payloads above 32 MiB.  Callers
+ * split.
  */
 #define LEG_MAX_REQUEST (UINT32_C (32) << 20)
+
+/* Most bytes of one TARGET_ZERO. */
+#define TARGET_MAX_ZERO (UINT32_C (1) << 30)
 
 enum leg_flags {
   LEG_FUA = 1,                  /* durable before the reply */
@@ -99,7 +103,8 @@ struct target_req {
   enum target_op op;
   enum target_lane lane;
   unsigned flags;               /* LEG_FUA, LEG_MAY_TRIM */
-  uint32_t count;               /* <= LEG_MAX_REQUEST; 0 for a flush */
+  uint32_t count;               /* <= LEG_MAX_REQUEST, zero: TARGET_MAX_ZERO;
+                                 * 0 for a flush */
   uint64_t offset;
   void *buf;                    /* not written to by TARGET_WRITE */
 
@@ -112,13 +117,19 @@ struct target_req {
 struct target_ops {
   /* Start a request.  Does not fail: what goes wrong is told by wait.  May
    * block for as long as the payload takes to go out.
+   *
+   * Any alignment is allowed.  What is not a multiple of `block` is done by
+   * reading the blocks at its ends and writing them back, so the caller sees
+   * to it that nobody else writes to these blocks meanwhile: its range lock
+   * is rounded out to `block`.
    */
   void (*submit) (struct target *, struct target_req *);
 
   /* Block until the request has ended; only then is buf the caller's again.
    * Returns 0, or -ENOTCONN if there was no reply (the connection was lost
    * or shut down: the outcome is unknown), or the target's own -errno.  Of
-   * other errors the range may have been written in part, too.
+   * other errors the range may have been written in part, too; and whatever
+   * the error, so may the blocks around its ends, with unknown bytes.
    */
   int (*wait) (struct target *, struct target_req *);
 
@@ -136,12 +147,16 @@ struct target_ops {
   void (*free) (struct target *);
 };
 
+#define TARGET_MAX_BLOCK (UINT32_C (64) << 10)  /* the NBD protocol's limit */
+
 /* Embed as first member.  Constant from the connection on, but for the last
  * two.
  */
 struct target {
   const struct target_ops *ops;
   uint64_t size;                /* bytes, at least the source's */
+  uint32_t block;               /* bytes, the least it takes: a power of two,
+                                 * 1 ... TARGET_MAX_BLOCK */
   bool can_flush, can_fua, can_zero, can_extents, can_multi_conn;
   unsigned connections;
 

@@ -82,31 +82,32 @@ do_request (struct mirror *m, struct source *source,
   case REGIME_TEE:
     r = request_tee (&regime->job->pair, source, req);
     break;
+  case REGIME_HELD:
+    break;
   }
   gate_leave (m->gate, regime);
   return r;
 }
 
-/* In pieces of at most LEG_MAX_REQUEST, cut at multiples of it so that no
- * granule is cut in two.
+/* In pieces of at most `max`, cut at multiples of it so that no granule is cut
+ * in two.
  */
 static int
-do_pieces (struct mirror *m, struct source *source, struct request req)
+do_pieces (struct mirror *m, struct source *source, struct request req,
+           uint32_t max)
 {
   uint64_t end = req.offset + req.count, cut;
   const char *buf = req.buf;
   int r;
 
   while (req.offset < end) {
-    cut = round_down_p2 (req.offset, LEG_MAX_REQUEST) + LEG_MAX_REQUEST;
+    cut = round_down_p2 (req.offset, max) + max;
     req.count = (uint32_t) ((cut < end ? cut : end) - req.offset);
     req.buf = buf;
     r = do_request (m, source, &req);
     if (r < 0)
       return r;
-    /* A refused fast zero must have changed nothing: from the second piece
-     * on it is too late to refuse.
-     */
+    /* Too late to refuse: see source_pieces. */
     req.flags &= ~(unsigned) LEG_FAST_ZERO;
     req.offset += req.count;
     if (buf)
@@ -121,7 +122,7 @@ mirror_pwrite (struct mirror *m, struct source *source, const void *buf,
 {
   return do_pieces (m, source, (struct request) {
       .op = REQUEST_WRITE, .flags = flags & LEG_FUA, .count = count,
-      .offset = offset, .buf = buf });
+      .offset = offset, .buf = buf }, LEG_MAX_REQUEST);
 }
 
 int
@@ -130,7 +131,7 @@ mirror_zero (struct mirror *m, struct source *source, uint32_t count,
 {
   return do_pieces (m, source, (struct request) {
       .op = REQUEST_ZERO, .flags = flags, .count = count,
-      .offset = offset });
+      .offset = offset }, TARGET_MAX_ZERO);
 }
 
 int
@@ -139,7 +140,7 @@ mirror_trim (struct mirror *m, struct source *source, uint32_t count,
 {
   return do_pieces (m, source, (struct request) {
       .op = REQUEST_TRIM, .flags = flags & LEG_FUA, .count = count,
-      .offset = offset });
+      .offset = offset }, TARGET_MAX_ZERO);
 }
 
 int
@@ -157,6 +158,8 @@ mirror_flush (struct mirror *m, struct source *source)
     break;
   case REGIME_TEE:
     r = request_tee_flush (&regime->job->pair, source);
+    break;
+  case REGIME_HELD:
     break;
   }
   gate_leave (m->gate, regime);
@@ -185,6 +188,35 @@ join_old_thread (struct mirror *m)
     thread_join (&old);
 }
 
+/* One start at a time: 0 or -EBUSY. */
+static int
+begin_start (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  if (m->job || m->have_thread || m->starting)
+    return -EBUSY;
+  m->starting = true;
+  return 0;
+}
+
+/* Who takes the target to be identical must not miss a write: what is in
+ * flight has ended, and nothing enters, before requests are tracked (rule
+ * I6).  Returns with the gate held, or open and -ETIMEDOUT.
+ */
+static int
+hold_and_drain (struct mirror *m, uint64_t max_pause_ns)
+{
+  struct clock *clock = m->config.clock;
+  int r;
+
+  gate_hold (m->gate);
+  r = gate_drain (m->gate, clock, clock->now_ns (clock) + max_pause_ns);
+  if (r < 0)
+    gate_publish (m->gate, REGIME_NONE, NULL);
+  return r;
+}
+
 /* Make the job the mirror's; from here on requests see it. */
 static int
 install (struct mirror *m, struct job *job)
@@ -195,8 +227,6 @@ install (struct mirror *m, struct job *job)
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
-    if (m->job || m->have_thread)
-      return -EBUSY;
     r = thread_start (&m->thread, "mirror-job", job_main, job);
     if (r < 0)
       return r;
@@ -225,6 +255,7 @@ mirror_start (struct mirror *m, const struct job_params *params,
   assert (is_power_of_2 (params->granularity) &&
           params->granularity >= MIRROR_MIN_GRANULARITY &&
           params->granularity <= MIRROR_MAX_GRANULARITY &&
+          params->granularity >= target->block &&
           params->buf_size >= params->granularity &&
           target->size >= m->config.size);
 
@@ -232,7 +263,19 @@ mirror_start (struct mirror *m, const struct job_params *params,
   job = job_new (m, params, source, target, &r);
   if (!job)
     return r;
-  r = install (m, job);
+  r = begin_start (m);
+  if (r == 0) {
+    if (params->sync == SYNC_NONE)
+      r = hold_and_drain (m, params->max_pause_ns);
+    if (r == 0) {
+      r = install (m, job);
+      if (r < 0 && params->sync == SYNC_NONE)
+        gate_publish (m->gate, REGIME_NONE, NULL);
+    }
+    mutex_lock (&m->lock);
+    m->starting = false;
+    mutex_unlock (&m->lock);
+  }
   if (r < 0) {
     job_free (job);
     return r;
@@ -327,9 +370,9 @@ mirror_set_mode (struct mirror *m, const char *id, enum copy_mode mode,
     if (r < 0)
       return r;
     job = m->job;
-    if (mode == COPY_BACKGROUND)        /* never "background" and synced */
-      reasons_set_mode (&job->pair.reasons, false);
     job->copy_mode = mode;
+    if (!job_mode_tees_locked (job))    /* never "background" and synced */
+      reasons_set_mode (&job->pair.reasons, false);
     cond_signal (&job->wake);
   }
   job_publish_locked (job);

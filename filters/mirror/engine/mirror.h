@@ -22,7 +22,15 @@
 
 struct mirror;
 
-enum copy_mode { COPY_BACKGROUND, COPY_WRITE_BLOCKING };
+/* COPY_AUTO: background until the first full pass is done, from then on
+ * write-blocking.
+ */
+enum copy_mode { COPY_BACKGROUND, COPY_WRITE_BLOCKING, COPY_AUTO };
+
+/* What to copy at first: all that is allocated; or nothing, since the target
+ * is taken to be identical already.
+ */
+enum sync_mode { SYNC_FULL, SYNC_NONE };
 
 #define MIRROR_MIN_GRANULARITY 512u
 #define MIRROR_MAX_GRANULARITY (64u << 20)
@@ -95,16 +103,24 @@ extern int mirror_flush (struct mirror *m, struct source *source);
 struct job_params {
   const char *id;               /* job-id, default "mirror" */
   enum copy_mode copy_mode;
-  uint64_t granularity;         /* bytes, power of two */
+  enum sync_mode sync;
+  bool unmap;                   /* zeroes may become holes on the target */
+  bool detect_zeroes;           /* send data that is all zero as zeroes */
+  bool target_is_zero;          /* it reads as zero wherever the source does */
+  bool defer_flush;             /* client flush and FUA stay with the source */
+  uint64_t granularity;         /* bytes, power of two, >= target block */
   uint64_t speed;               /* bytes per second, 0 = no limit */
   uint64_t buf_size;            /* bytes in flight, at least a granule */
+  uint64_t max_pause_ns;        /* longest that clients are held at once */
   unsigned copiers;             /* threads; 0 = default */
 };
 
-/* Start a full mirror to target, reading through source (a handle that
+/* Start a mirror to target, reading through source (a handle that
  * several threads may use, alive until the job has ended).  Takes over target
  * when it succeeds.  Returns 0, or -EBUSY (there is a job: *status tells its
- * state), -ENOMEM, -EAGAIN (no thread).
+ * state), -ENOMEM, -EAGAIN (no thread); with SYNC_NONE, which must hold the
+ * clients until their older requests have ended, also -ETIMEDOUT after
+ * max_pause_ns.
  *
  * When it returns, requests that enter are tracked; the rest of the start
  * (rule I6: wait for older requests, then scan) goes on in the job's thread.
@@ -167,6 +183,7 @@ struct mirror_status {
   bool ready, synced, teeing, busy;
   bool scanning;                /* the first pass over the extents goes on */
   enum copy_mode copy_mode;
+  enum sync_mode sync;
   uint64_t speed, granularity, buf_size;
   uint64_t len, offset;         /* len - offset = the sum of these three */
   uint64_t dirty_bytes, inflight_bytes, unscanned_bytes;

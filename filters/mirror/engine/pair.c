@@ -12,6 +12,23 @@ pair_mark (struct pair *p, struct range r)
   p->work (p->opaque);
 }
 
+struct range
+pair_lock_range (const struct pair *p, struct range r)
+{
+  return range_outer (r, p->target->block, p->size);
+}
+
+struct target_req
+pair_zero_req (const struct pair *p, enum target_lane lane, uint32_t count,
+               uint64_t offset)
+{
+  return (struct target_req) {
+    .op = TARGET_ZERO, .lane = lane,
+    .flags = p->unmap ? LEG_MAY_TRIM : 0,
+    .count = count, .offset = offset,
+  };
+}
+
 void
 pair_end_claim (struct pair *p, uint64_t bytes, bool ok)
 {

@@ -35,6 +35,7 @@ enum pair_side { SIDE_SOURCE, SIDE_TARGET };
 
 struct pair {
   uint64_t size, granularity;   /* bytes */
+  bool unmap, detect_zeroes, target_is_zero, defer_flush; /* see job_params */
   struct clock *clock;
   struct target *target;
   struct dirty *dirty;          /* D */
@@ -56,6 +57,16 @@ struct pair {
 
 /* D gains r, rounded outward; wakes the copiers. */
 extern void pair_mark (struct pair *p, struct range r);
+
+/* What must be locked to write r to the target, which may have to write whole
+ * blocks: r rounded out to them.
+ */
+extern struct range pair_lock_range (const struct pair *p, struct range r);
+
+/* The request that makes that range read as zero on the target. */
+extern struct target_req pair_zero_req (const struct pair *p,
+                                        enum target_lane lane, uint32_t count,
+                                        uint64_t offset);
 
 /* A claim of that many bytes has ended; ok: the two sides became equal. */
 extern void pair_end_claim (struct pair *p, uint64_t bytes, bool ok);

@@ -19,6 +19,19 @@ struct scan {
   uint64_t stamp;               /* taken before the target was asked */
 };
 
+/* Both sides read as zero.  The target's may be in its cache only, written by
+ * an earlier session: until a flush of this one it is in U (rule I1).  After a
+ * failed flush its cache may hold what no flush will ever write again.
+ */
+static void
+skip (struct scan *s, struct range r)
+{
+  if (s->stamp == 0 && flusher_acked (s->p->flusher, r, false, s->stamp) == 0)
+    atomic_fetch_add (&s->p->counters.skipped_bytes, range_len (r));
+  else
+    pair_mark (s->p, r);
+}
+
 static int
 target_extent (void *opaque, struct range r, enum extent_kind kind)
 {
@@ -26,12 +39,8 @@ target_extent (void *opaque, struct range r, enum extent_kind kind)
 
   if (r.start != s->done)
     return 1;
-  /* That the target reads as zero may be in its cache only, written by an
-   * earlier session: until a flush of this one it is in U (rule I1).
-   */
-  if (kind == EXTENT_ZERO &&
-      flusher_acked (s->p->flusher, r, false, s->stamp) == 0)
-    atomic_fetch_add (&s->p->counters.skipped_bytes, range_len (r));
+  if (kind == EXTENT_ZERO)
+    skip (s, r);
   else
     pair_mark (s->p, r);
   s->done = r.end;
@@ -81,7 +90,9 @@ source_extent (void *opaque, struct range r, enum extent_kind kind)
 
   if (r.start != s->done)
     return 1;
-  if (kind == EXTENT_ZERO)
+  if (kind == EXTENT_ZERO && s->p->target_is_zero)
+    skip (s, r);
+  else if (kind == EXTENT_ZERO)
     err = scan_target (s, r);
   else
     pair_mark (s->p, r);
@@ -102,6 +113,7 @@ scan_full (struct pair *p, struct source *source, const _Atomic bool *stop)
     if (atomic_load (stop))
       return -ECANCELED;
     before = s.done;
+    s.stamp = flusher_stamp (p->flusher);
     if (range_len (rest) > SCAN_WINDOW)
       rest.end = round_down_p2 (rest.start, SCAN_WINDOW) + SCAN_WINDOW;
     if (source->can_extents)

@@ -61,6 +61,7 @@ mirror_get_status (struct mirror *m, struct mirror_status *st)
   st->synced = flusher_synced (job->pair.flusher);
   st->scanning = !job->scanned;
   st->copy_mode = job->copy_mode;
+  st->sync = job->sync;
   st->speed = job->speed;
   st->granularity = job->pair.granularity;
   st->buf_size = job->buf_size;

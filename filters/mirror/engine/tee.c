@@ -13,7 +13,8 @@
  *
  *   1. Range lock, in order of arrival: two clients that write the same bytes
  *      reach both legs in one order (I10), and no copy of the range is under
- *      way.
+ *      way.  The lock is rounded out to the target's block, which may be read
+ *      and written back as a whole.
  *   2. The covered granules are cleared, rounded inward, before the first
  *      byte goes to either leg: a mark found now stems from a source write
  *      that had completed, which this request overwrites on both legs; a
@@ -35,6 +36,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "iszero.h"
 #include "tee.h"
 
 static struct range
@@ -54,19 +56,39 @@ request_name (const struct request *req)
   return "?";
 }
 
+/* Zeroes and trims that are larger than the source takes at once. */
+static int
+source_pieces (struct source *source, const struct request *req)
+{
+  uint64_t end = req->offset + req->count, at = req->offset, cut;
+  unsigned flags = req->flags;
+  int r;
+
+  while (at < end) {
+    cut = round_down_p2 (at, LEG_MAX_REQUEST) + LEG_MAX_REQUEST;
+    if (cut > end)
+      cut = end;
+    r = req->op == REQUEST_ZERO
+      ? source->ops->zero (source, (uint32_t) (cut - at), at, flags)
+      : source->ops->trim (source, (uint32_t) (cut - at), at, flags);
+    if (r < 0)
+      return r;
+    /* A refused fast zero must have changed nothing: from the second piece
+     * on it is too late to refuse.
+     */
+    flags &= ~(unsigned) LEG_FAST_ZERO;
+    at = cut;
+  }
+  return 0;
+}
+
 int
 request_plain (struct source *source, const struct request *req)
 {
-  switch (req->op) {
-  case REQUEST_WRITE:
+  if (req->op == REQUEST_WRITE)
     return source->ops->pwrite (source, req->buf, req->count, req->offset,
                                 req->flags);
-  case REQUEST_ZERO:
-    return source->ops->zero (source, req->count, req->offset, req->flags);
-  case REQUEST_TRIM:
-    return source->ops->trim (source, req->count, req->offset, req->flags);
-  }
-  return -EINVAL;
+  return source_pieces (source, req);
 }
 
 int
@@ -91,15 +113,19 @@ static void
 start_target_leg (struct pair *p, const struct request *req,
                   struct target_req *treq)
 {
-  *treq = (struct target_req) {
-    .op = req->op == REQUEST_WRITE ? TARGET_WRITE : TARGET_ZERO,
-    .lane = LANE_TEE,
-    .flags = req->flags & LEG_MAY_TRIM,
-    .count = req->count,
-    .offset = req->offset,
-    .buf = (void *) req->buf,
-  };
-  if ((req->flags & LEG_FUA) && p->target->can_fua)
+  if (req->op == REQUEST_WRITE &&
+      !(p->detect_zeroes && is_zero (req->buf, req->count)))
+    *treq = (struct target_req) {
+      .op = TARGET_WRITE, .lane = LANE_TEE, .buf = (void *) req->buf,
+      .count = req->count, .offset = req->offset,
+    };
+  else {
+    *treq = pair_zero_req (p, LANE_TEE, req->count, req->offset);
+    /* A client that wants no hole gets none on either side. */
+    if (req->op == REQUEST_ZERO && !(req->flags & LEG_MAY_TRIM))
+      treq->flags &= ~(unsigned) LEG_MAY_TRIM;
+  }
+  if ((req->flags & LEG_FUA) && p->target->can_fua && !p->defer_flush)
     treq->flags |= LEG_FUA;
   p->target->ops->submit (p->target, treq);
 }
@@ -132,6 +158,9 @@ do_legs (struct pair *p, struct source *source, const struct request *req,
   if (*target == 0)
     *target = flusher_acked (p->flusher, request_range (req),
                              treq.flags & LEG_FUA, stamp);
+  else                          /* some of it may be there: see carry.c */
+    flusher_acked (p->flusher, request_range (req), false,
+                   flusher_stamp (p->flusher));
   return r;
 }
 
@@ -160,7 +189,7 @@ tee_locked (struct pair *p, struct source *source, const struct request *req,
   bool ok;
   int r;
 
-  rangelock_lock (p->locks, &lk, request_range (req));
+  rangelock_lock (p->locks, &lk, pair_lock_range (p, request_range (req)));
   claimed = dirty_claim_inner (p->dirty, request_range (req));
 
   r = do_legs (p, source, req, target);
@@ -206,7 +235,7 @@ request_tee (struct pair *p, struct source *source, const struct request *req)
 
   /* FUA on a target that has none: its flush stands in. */
   if (r == 0 && (req->flags & LEG_FUA) && !p->target->can_fua &&
-      p->target->can_flush)
+      p->target->can_flush && !p->defer_flush)
     pair_flush (p);
   return r;
 }
@@ -240,7 +269,7 @@ request_tee_flush (struct pair *p, struct source *source)
   struct flush_wait w;
   int r, target;
 
-  if (!p->target->can_flush)
+  if (!p->target->can_flush || p->defer_flush)
     return flush_source (p, source);
 
   flusher_begin (p->flusher, &w);

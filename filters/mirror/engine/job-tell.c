@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a job hears from its legs, and what it tells the world; see job.h. */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "job.h"
+
+/* Back-off of teeing after a failed tee, and of flushes that fail. */
+#define BACKOFF_MIN_NS UINT64_C (500000000)
+#define BACKOFF_MAX_NS UINT64_C (30000000000)
+
+/* A tee that fails this long after the last failure begins anew. */
+#define BACKOFF_FORGET_NS UINT64_C (60000000000)
+
+/* At most one error event a second for each side and errno. */
+#define ERROR_EVENT_NS UINT64_C (1000000000)
+
+uint64_t
+job_now_ns (const struct job *job)
+{
+  return job->pair.clock->now_ns (job->pair.clock);
+}
+
+uint64_t
+job_double_delay (uint64_t delay_ns)
+{
+  if (delay_ns == 0)
+    return BACKOFF_MIN_NS;
+  return delay_ns * 2 < BACKOFF_MAX_NS ? delay_ns * 2 : BACKOFF_MAX_NS;
+}
+
+/*-- what the pair tells ------------------------------------------------*/
+
+void
+job_on_work (void *opaque)
+{
+  struct job *job = opaque;
+
+  copiers_wake (job->copiers);
+}
+
+void
+job_on_idle (void *opaque)
+{
+  struct job *job = opaque;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+  cond_signal (&job->wake);
+}
+
+/* Note the error; returns true if an event is due. */
+static bool
+note_error_locked (struct job *job, enum pair_side side, const char *op,
+                   struct range r, int err, uint64_t now)
+{
+  job->last_error = (struct mirror_error) {
+    .set = true, .target = side == SIDE_TARGET, .op = op, .range = r,
+    .err = -err, .when = (int64_t) time (NULL),
+  };
+  if (job->reported[side].err == err &&
+      now - job->reported[side].when_ns < ERROR_EVENT_NS)
+    return false;
+  job->reported[side].err = err;
+  job->reported[side].when_ns = now;
+  return true;
+}
+
+/* The session has ended: the target says so, or a request got no reply.  From
+ * here no acknowledgement counts and the mirror is not synced; the rest is the
+ * job thread's.
+ */
+void
+job_lost (void *opaque, int err)
+{
+  struct job *job = opaque;
+
+  if (atomic_exchange (&job->session_over, true))
+    return;
+  reasons_raise (&job->pair.reasons, 1);        /* no session */
+  flusher_session_lost (job->pair.flusher);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+  job->lost = true;
+  job->lost_err = err;
+  cond_signal (&job->wake);
+}
+
+void
+job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
+           struct range r, int err)
+{
+  struct job *job = opaque;
+  struct mirror_event ev = {
+    .kind = EVENT_JOB_ERROR, .write = side == SIDE_TARGET, .err = -err,
+    .range = r,
+  };
+  uint64_t now = job_now_ns (job);
+  bool tell;
+
+  atomic_fetch_add (side == SIDE_TARGET ? &job->pair.counters.target_errors
+                    : &job->pair.counters.source_errors, 1);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    /* Requests that a cancel cut off are no news. */
+    if (job->cancel)
+      return;
+    tell = note_error_locked (job, side, op, r, err, now);
+
+    if (side == SIDE_TARGET && tee && job->tee_due_ns == 0) {
+      if (now - job->tee_failed_ns > BACKOFF_FORGET_NS)
+        job->tee_delay_ns = 0;
+      job->tee_delay_ns = job_double_delay (job->tee_delay_ns);
+      job->tee_failed_ns = now;
+      job->tee_due_ns = now + job->tee_delay_ns;
+      cond_signal (&job->wake);
+    }
+  }
+  if (side == SIDE_TARGET && err == -ENOTCONN)
+    job_lost (job, err);
+  if (tell)
+    job_event (job, &ev);
+}
+
+/*-- small things -------------------------------------------------------*/
+
+void
+job_event (struct job *job, struct mirror_event *ev)
+{
+  const struct mirror_config *config = &job->m->config;
+
+  ev->id = job->id;
+  if (config->event)
+    config->event (config->event_opaque, ev);
+}
+
+void
+job_set_status (struct job *job, enum job_status status)
+{
+  struct mirror_event ev = { .kind = EVENT_JOB_STATUS_CHANGE,
+                             .status = status };
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    assert (job_may_move (job->status, status));
+    job->status = status;
+  }
+  job_event (job, &ev);
+}
+
+/* offset is read first: progress made meanwhile is then missing in both.  What
+ * has not been scanned counts as dirty, or a job that has just begun would
+ * look like one that is done.
+ */
+void
+job_progress (struct job *job, uint64_t *len, uint64_t *offset,
+              uint64_t *dirty, uint64_t *claimed)
+{
+  *offset = atomic_load (&job->pair.counters.progress_bytes);
+  *len = *offset + atomic_load (&job->pair.counters.unscanned_bytes);
+  dirty_bytes (job->pair.dirty, dirty, claimed);
+  *len += *dirty + *claimed;
+}
+
+void
+job_progress_event (struct job *job, enum mirror_event_kind kind)
+{
+  struct mirror_event ev = { .kind = kind };
+  uint64_t dirty, claimed;
+
+  job_progress (job, &ev.len, &ev.offset, &dirty, &claimed);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+    ev.speed = job->speed;
+  }
+  job_event (job, &ev);
+}
