@@ -4,7 +4,10 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "cleanup.h"
 #include "source.h"
 
 static nbdkit_next *
@@ -36,13 +39,40 @@ nbdkit_flags (unsigned flags)
   return r;
 }
 
+/* Whole blocks (the last one ends with the disk), in pieces. */
 static int
-source_pread (struct source *s, void *buf, uint32_t count, uint64_t offset)
+read_blocks (struct nbdkit_source *s, char *buf, struct range r)
 {
-  nbdkit_next *next = next_of (s);
-  int err = 0, r = next->pread (next, buf, count, offset, 0, &err);
+  int err = 0, ret;
+  uint64_t n;
 
-  return result (r, err);
+  for (; !range_empty (r); r.start += n, buf += n) {
+    n = range_len (r) < s->max_read ? range_len (r) : s->max_read;
+    ret = s->next->pread (s->next, buf, (uint32_t) n, r.start, 0, &err);
+    if (ret < 0)
+      return result (ret, err);
+  }
+  return 0;
+}
+
+static int
+source_pread (struct source *base, void *buf, uint32_t count, uint64_t offset)
+{
+  struct nbdkit_source *s = (struct nbdkit_source *) base;
+  const struct range r = { offset, offset + count };
+  const struct range blocks = range_outer (r, s->block, s->size);
+  CLEANUP_FREE char *whole = NULL;
+  int ret;
+
+  if (range_len (blocks) == count)
+    return read_blocks (s, buf, r);
+  whole = malloc (range_len (blocks));
+  if (!whole)
+    return -ENOMEM;
+  ret = read_blocks (s, whole, blocks);
+  if (ret == 0)
+    memcpy (buf, whole + (offset - blocks.start), count);
+  return ret;
 }
 
 static int
@@ -136,18 +166,32 @@ static const struct source_ops source_ops = {
   .extents = source_extents,
 };
 
+/* nbdkit has checked the sizes; all 0: no limits. */
+static void
+use_block_size (struct nbdkit_source *s, uint32_t minimum, uint32_t maximum)
+{
+  s->block = minimum > 0 ? minimum : 1;
+  s->max_read = LEG_MAX_REQUEST;
+  if (maximum > 0 && maximum < s->max_read)
+    s->max_read = (uint32_t) round_down_p2 (maximum, s->block);
+  if (s->max_read < s->block)
+    s->max_read = s->block;
+}
+
 int
 source_init (struct nbdkit_source *s, nbdkit_next *next)
 {
   uint32_t minimum, preferred, maximum;
+  int64_t size;
   int r;
 
   s->base.ops = &source_ops;
   s->next = next;
 
-  if (next->get_size (next) < 0 ||
-      (r = next->can_write (next)) < 0)
+  size = next->get_size (next);
+  if (size < 0 || (r = next->can_write (next)) < 0)
     return -1;
+  s->size = (uint64_t) size;
   s->read_only = r == 0;
   if (next->can_flush (next) < 0 || next->can_fua (next) < 0 ||
       next->can_zero (next) < 0 ||
@@ -161,5 +205,6 @@ source_init (struct nbdkit_source *s, nbdkit_next *next)
       next->is_rotational (next) < 0 ||
       next->block_size (next, &minimum, &preferred, &maximum) < 0)
     return -1;
+  use_block_size (s, minimum, maximum);
   return 0;
 }

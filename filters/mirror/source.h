@@ -5,6 +5,10 @@
  * has a context of its own, opened in the background, that several threads
  * use.  Where the plugin does not promise that two contexts see each other's
  * writes (no multi-conn), there is only that one, and clients use it too.
+ *
+ * Reads may have any alignment and size: what the source does not take is
+ * widened to its blocks and split.  Other requests are the clients', who know
+ * its limits.
  */
 
 #ifndef MIRROR_SOURCE_H
@@ -18,6 +22,9 @@ struct nbdkit_source {
   struct source base;           /* first */
   nbdkit_next *next;
   bool read_only;
+  uint64_t size;                /* bytes */
+  uint32_t block;               /* the least it reads: bytes, power of two */
+  uint32_t max_read;            /* the most: bytes, multiple of block */
 };
 
 /* Ask the context for everything once: nbdkit asserts that this has been done

@@ -417,7 +417,7 @@ session_connect (const struct attempt *a, unsigned connections)
     r = get_offer (a, &s->conns[0], &offer);
   if (r == 0)
     r = check_offer (a, &offer);
-  if (r < 0)
+  if (r != 0)
     return r;
   /* Multi-conn promises that one connection sees what another has written only
    * after a flush.  Reading a block to write it back cannot wait for that.

@@ -105,7 +105,8 @@ geometry no-extents $((5 * m + 1)) 1M 1M -- "$caps" size=$((5 * m + 1)) \
 geometry all-caps $((3 * m + 513)) 4K 4K -- "$caps" size=$((3 * m + 513)) \
   caps=zero,fast-zero,trim,flush,fua,cache,extents,multi-conn \
   -- --filter=nozero "$caps" size=$((3 * m + 513)) caps=extents,fua
-geometry minimum-block $((6 * m + 4096)) 4K 4K -- --filter=blocksize-policy \
-  memory $((6 * m + 4096)) blocksize-minimum=4K blocksize-error-policy=error \
-  -- memory $((6 * m + 4096))
+# The copier must keep to the source's blocks, too: granules are smaller.
+geometry blocks $((6 * m + 4096)) 512 4K -- --filter=blocksize-policy \
+  memory $((6 * m + 4096)) blocksize-minimum=4K \
+  blocksize-error-policy=error -- memory $((6 * m + 4096))
 echo "nbdfsx: $total operations"

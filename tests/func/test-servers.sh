@@ -131,7 +131,7 @@ one ()
     for load in "" --overlap; do
       run_load --ops=$ops --seed=$RANDOM --max-size=8K $load \
         --connections=3 "$(uri proxy)" >"$tmp/load.log"
-      run_load --ops=$((ops / 20)) --max-size=1M $load "$(uri proxy)" \
+      run_load --ops=$((ops / 20 + 1)) --max-size=1M $load "$(uri proxy)" \
         >"$tmp/load.log"
       check_equal "$*, $mode $load"
     done

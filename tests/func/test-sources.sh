@@ -76,6 +76,19 @@ for mode in background write-blocking; do
 done
 stop_server proxy
 
+# One that reads whole blocks and little at once.
+start_nbdkit limited memory 2M
+start_mirror -r --filter=blocksize-policy pattern 2M \
+  blocksize-minimum=4K blocksize-maximum=64K blocksize-error-policy=error \
+  mirror-granularity=512 mirror-target="$(uri limited)"
+wait_ready
+assert_qmp 'm["source-errors"] == 0'
+start_nbdkit same pattern 2M
+"$mirrorcmp" "$(uri same)" "$(uri limited)" || die "limited: not identical"
+stop_server same
+stop_server proxy
+stop_server limited
+
 #-- a size that changes --------------------------------------------------
 
 # Clients that have a handle of the source of their own see it.
