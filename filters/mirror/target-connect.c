@@ -476,6 +476,11 @@ target_check (const struct target *target, uint64_t source_size,
     target_error (error, s->uri, "the granularity (%" PRIu64 ") is smaller "
                   "than the target's minimum block size (%" PRIu32 ")",
                   granularity, target->block);
+  else if (round_down_p2 (target->size, target->block) < source_size)
+    target_error (error, s->uri, "the source (%" PRIu64 " bytes) ends in a "
+                  "block of %" PRIu32 " bytes that the target (%" PRIu64
+                  " bytes) has not whole", source_size, target->block,
+                  target->size);
   else
     return 0;
   return -EINVAL;

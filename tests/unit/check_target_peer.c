@@ -148,6 +148,24 @@ START_TEST (too_small)
 }
 END_TEST
 
+START_TEST (half_a_block_at_the_end)
+{
+  struct peer p = { .size = MiB - 512, .block_min = 4096,
+                    .block_max = 65536 };
+  char error[TARGET_ERROR_MAX] = "";
+  struct losses l;
+  struct target *t;
+
+  peer_start (&p);
+  t = connect_started (p.uri, 1, &l);
+  ck_assert_int_eq (target_check (t, MiB - 4096, 4096, error), 0);
+  ck_assert_int_eq (target_check (t, MiB - 4095, 4096, error), -EINVAL);
+  ck_assert_ptr_nonnull (strstr (error, "ends in a block of 4096 bytes"));
+  t->ops->free (t);
+  peer_stop (&p);
+}
+END_TEST
+
 START_TEST (block_sizes)
 {
   struct peer p = { .size = MiB, .block_min = 4096, .block_max = 65536 };
@@ -491,6 +509,7 @@ main (void)
   tcase_add_test (tc, refused_uris);
   tcase_add_test (tc, bad_handshakes);
   tcase_add_test (tc, too_small);
+  tcase_add_test (tc, half_a_block_at_the_end);
   tcase_add_test (tc, block_sizes);
   tcase_add_test (tc, bad_block_sizes);
   tcase_add_test (tc, bad_replies);
