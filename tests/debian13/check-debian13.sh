@@ -119,7 +119,8 @@ fi
 in_chroot bash -c 'cd /build/obj && make -k -j"$0" check "$@"' \
   "${JOBS:-$(nproc)}" ${CHECK_TESTS:+TESTS="$CHECK_TESTS"} 2>&1 |
   tee "$dir/check.log" |
-  grep -E '^(PASS|FAIL|SKIP|XPASS|ERROR|make.*(Error|\*\*\*)|.*(error|warning): )'
+  grep -E -e '^(PASS|FAIL|SKIP|XPASS|ERROR|make.*(Error|\*\*\*))' \
+    -e '(error|warning): '
 make_status=${PIPESTATUS[0]}
 
 sum=$root/build/obj/test-suite.log

@@ -26,7 +26,6 @@ EXTRA_DIST += \
 	tests/mutants/late-ack-counts.patch \
 	tests/mutants/lock-not-rounded-to-block.patch \
 	tests/mutants/loss-forgets-unflushed.patch \
-	tests/mutants/mode-reason-stays.patch \
 	tests/mutants/mode-sampled-twice.patch \
 	tests/mutants/no-mark-after-failed-source-write.patch \
 	tests/mutants/no-mark-after-failed-tee.patch \
