@@ -123,6 +123,8 @@ for args in "--filter=noparallel memory 1M serialize=connections" \
             "--filter=noparallel memory 1M serialize=requests" \
             "eval get_size=echo\ 512 pread=true"; do
   eval "set -- $args"
+  # A sanitizer's library is preloaded into eval's shells and kills some.
+  [ "$1" != eval ] || [ "${MIRROR_SANITIZER:-no}" = no ] || continue
   status=0
   timeout 20 nbdkit -f -U "$tmp/refused.sock" --filter=mirror "$@" \
     mirror-control="$tmp/ctl2.sock" mirror-target="$(uri target)" \
