@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Lines come in through one buffer.  An event is not looked at: that one came
- * is all that is told, since whoever waits asks for the whole status then.
- * Events are on from the negotiation, so that a status asked for after it
- * cannot miss a change.
+/* Lines come in through one buffer.  An event is hardly ever looked at: that
+ * one came is all that is told, since whoever waits asks for the whole status
+ * then.  Events are on from the negotiation, so that a status asked for after
+ * it cannot miss a change.
  */
 
 #include <config.h>
@@ -378,6 +378,26 @@ client_wait_event (struct client *c, int timeout_ms)
     r = next_line (c, 0);
   while (r == 0);
   return r == -ETIMEDOUT ? 0 : r;
+}
+
+int
+client_next_event (struct client *c, int timeout_ms, json_t **event)
+{
+  const int64_t deadline_ms = deadline_of (timeout_ms);
+  json_t *root;
+  int r;
+
+  while ((r = next_line (c, deadline_ms)) == 0) {
+    root = json_loads (c->in, 0, NULL);
+    if (root == NULL)
+      return fail (c, EPROTO);
+    if (json_object_get (root, "event")) {
+      *event = root;
+      return 0;
+    }
+    json_decref (root);
+  }
+  return r;
 }
 
 int

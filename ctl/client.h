@@ -50,6 +50,12 @@ extern int client_raw (struct client *c, const char *text, int timeout_ms,
 /* Wait until at least one event has come, and forget all that have. */
 extern int client_wait_event (struct client *c, int timeout_ms);
 
+/* Wait for the next event: *event is the caller's.  Those that came before the
+ * last answer are lost.
+ */
+extern int client_next_event (struct client *c, int timeout_ms,
+                              json_t **event);
+
 /* Wait until the server closes the connection: 0. */
 extern int client_wait_end (struct client *c, int timeout_ms);
 

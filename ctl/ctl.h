@@ -4,6 +4,7 @@
 #ifndef MIRROR_CTL_H
 #define MIRROR_CTL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <jansson.h>

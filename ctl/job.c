@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* nbdmirror start, cancel, speed */
+/* nbdmirror start, pause, resume, set, mode, speed, cancel */
 
 #include <config.h>
 
@@ -30,9 +30,12 @@ run_one (const struct call *call, const char *name, json_t *args,
   return status;
 }
 
-/* The same for the only job: its name is added to args as "device". */
+/* The same for the only job: its name is added to args as what it is called
+ * there, "device" or "id".
+ */
 static int
-run_on_job (const struct call *call, const char *name, json_t *args)
+run_on_job (const struct call *call, const char *name, const char *what,
+            json_t *args)
 {
   CLEANUP_FREE char *id = NULL;
   struct client *c;
@@ -45,7 +48,7 @@ run_on_job (const struct call *call, const char *name, json_t *args)
   }
   id = call_job (c, &status);
   if (id) {
-    json_object_set_new (args, "device", json_string (id));
+    json_object_set_new (args, what, json_string (id));
     json_decref (call_command (c, name, args, ANSWER_MS, &status));
   }
   else
@@ -104,7 +107,92 @@ run_cancel (const struct call *call)
 
   if (call_option (call, "--force"))
     json_object_set_new (args, "force", json_true ());
-  return run_on_job (call, "block-job-cancel", args);
+  return run_on_job (call, "block-job-cancel", "device", args);
+}
+
+int
+run_pause (const struct call *call)
+{
+  return run_on_job (call, "block-job-pause", "device", json_object ());
+}
+
+int
+run_resume (const struct call *call)
+{
+  return run_on_job (call, "block-job-resume", "device", json_object ());
+}
+
+int
+run_mode (const struct call *call)
+{
+  json_t *args = json_pack ("{s:s,s:s}", "type", "mirror", "copy-mode",
+                            call->operands[0]);
+
+  if (args == NULL) {
+    complain ("mode: not UTF-8");
+    return STATUS_FAILED;
+  }
+  return run_on_job (call, "block-job-change", "id", args);
+}
+
+/* What `set` can change. */
+static const struct setting {
+  const char *name;
+  bool number;
+} settings[] = {
+  { "speed", true },
+  { "buf-size", true },
+  { "copy-mode", false },
+  { "max-pause", true },
+};
+
+/* KEY=VALUE.  Returns false after a line on stderr. */
+static bool
+take_setting (json_t *args, const char *text)
+{
+  const char *value = strchr (text, '=');
+  const size_t n = value ? (size_t) (value - text) : strlen (text);
+  const struct setting *s = settings;
+  const size_t count = sizeof settings / sizeof settings[0];
+  json_t *json;
+  int64_t size;
+
+  while (s < settings + count && (strlen (s->name) != n ||
+                                  memcmp (s->name, text, n) != 0))
+    s++;
+  if (value == NULL || s == settings + count) {
+    complain ("set: '%s': allowed are speed=N, buf-size=N, copy-mode=M and"
+              " max-pause=MS", text);
+    return false;
+  }
+  if (json_object_get (args, s->name)) {
+    complain ("set: %s is given twice", s->name);
+    return false;
+  }
+  if (s->number && size_parse (value + 1, &size) < 0) {
+    complain ("set: %s: must be a number, maybe with K, M, G or T", text);
+    return false;
+  }
+  json = s->number ? json_integer (size) : json_string (value + 1);
+  if (json_object_set_new (args, s->name, json) < 0) {
+    complain ("set: %s: not UTF-8", s->name);
+    return false;
+  }
+  return true;
+}
+
+int
+run_set (const struct call *call)
+{
+  json_t *args = json_object ();
+  int i;
+
+  for (i = 0; i < call->count; i++)
+    if (!take_setting (args, call->operands[i])) {
+      json_decref (args);
+      return STATUS_FAILED;
+    }
+  return run_one (call, "mirror-set", args, ANSWER_MS);
 }
 
 int
@@ -117,6 +205,6 @@ run_speed (const struct call *call)
               " K, M, G or T; 0 is no limit", call->operands[0]);
     return STATUS_FAILED;
   }
-  return run_on_job (call, "block-job-set-speed",
+  return run_on_job (call, "block-job-set-speed", "device",
                      json_pack ("{s:I}", "speed", (json_int_t) speed));
 }

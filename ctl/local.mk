@@ -11,6 +11,7 @@ nbdmirror_SOURCES = \
 	ctl/size.c ctl/size.h \
 	ctl/status.c \
 	ctl/subcommands.h \
+	ctl/switch.c \
 	ctl/wait.c
 nbdmirror_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 nbdmirror_LDADD = libqmp.la libsync-posix.la $(JANSSON_LIBS) -lm -lpthread

@@ -266,7 +266,8 @@ run (struct call *call, const struct entry *sub, char **argv)
   }
   if (call->count < sub->least || call->count > sub->most) {
     complain ("%s takes %s%s", sub->name,
-              sub->value[0] ? "one operand: " : "no operands", sub->value);
+              sub->most == 0 ? "no operands"
+              : sub->most == 1 ? "one operand: " : "", sub->value);
     return STATUS_FAILED;
   }
   return sub->run (call);

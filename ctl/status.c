@@ -114,10 +114,26 @@ print_target (json_t *mirror)
 
   if (strcmp (word (target, "state"), "none") == 0)
     printf ("target    none\n");
-  else
-    printf ("target    %s, %s, connections: %" PRIu64 "\n",
-            word (target, "uri"), word (target, "state"),
-            number (target, "connections"));
+  else {
+    printf ("target    %s, %s", word (target, "uri"),
+            word (target, "state"));
+    if (json_object_get (target, "connections"))
+      printf (", connections: %" PRIu64, number (target, "connections"));
+    putchar ('\n');
+  }
+}
+
+/* What is not as usual, in one line. */
+static void
+print_clients (json_t *mirror)
+{
+  const bool pivoted = truth (mirror, "pivoted"), held = truth (mirror, "held");
+  const bool fenced = truth (mirror, "fenced");
+
+  if (pivoted || held || fenced)
+    printf ("clients   %s%s%s%s%s\n", pivoted ? "moved to the target" : "",
+            pivoted && (held || fenced) ? ", " : "", held ? "held" : "",
+            held && fenced ? ", " : "", fenced ? "fenced" : "");
 }
 
 static void
@@ -151,6 +167,7 @@ print_screen (json_t *mirror)
           size_text (number (source, "size"), text),
           number (mirror, "clients"));
   print_target (mirror);
+  print_clients (mirror);
   printf ("verdict   %s\n", word (mirror, "convergence"));
   print_last_error (mirror);
 }

@@ -25,28 +25,32 @@
   SUB (wait, "wait", "ready|synced|completed", 1, 1, "wait for that state")   \
   OPT ("--timeout", "S", "give up after S seconds")                           \
   SUB (start, "start", "TARGET", 1, 1, "start a mirror to an NBD URI")        \
-  OPT ("--copy-mode", "M", "background or write-blocking")                    \
+  OPT ("--copy-mode", "M", "background, write-blocking or auto")              \
   OPT ("--speed", "N", "copy at most N bytes per second, 0 = no limit")       \
   OPT ("--granularity", "N", "track changes in units of N bytes")             \
   OPT ("--buf-size", "N", "copy at most N bytes at a time")                   \
   OPT ("--connections", "N", "connections to the target")                     \
   OPT ("--job-id", "ID", "name of the job")                                   \
-  SUB (cancel, "cancel", "", 0, 0, "end the job, leave the target as it is")  \
-  OPT ("--force", "", "also when the job is ready")                           \
+  SUB (pause, "pause", "", 0, 0, "stop copying")                              \
+  SUB (resume, "resume", "", 0, 0, "go on with copying")                      \
+  SUB (set, "set", "KEY=VALUE ...", 1, 16, "change what can be changed")      \
+  SUB (mode, "mode", "M", 1, 1, "change the copy mode")                       \
   SUB (speed, "speed", "N", 1, 1, "change the limit of background copying")   \
+  SUB (complete, "complete", "", 0, 0, "move the clients to the target")      \
+  OPT ("--async", "", "do not wait for the end")                              \
+  SUB (cancel, "cancel", "", 0, 0, "end the job; detach when it is ready")    \
+  OPT ("--force", "", "at once, leave the target as it is")                   \
+  SUB (hold, "hold", "", 0, 0, "hold the clients when both sides are equal")  \
+  OPT ("--timeout", "S", "for at most S seconds")                             \
+  SUB (release, "release", "", 0, 0, "end the hold")                          \
+  SUB (fence, "fence", "", 0, 0, "refuse the writes of clients")              \
+  OPT ("--off", "", "accept them again")                                      \
+  OPT ("--force", "", "also when nothing is held")                            \
   SUB (qmp, "qmp", "JSON", 1, 1, "run one raw QMP command")                   \
   SUB (quit, "quit", "", 0, 0, "end the server")                              \
   LATER ("run")                                                               \
   LATER ("watch")                                                             \
-  LATER ("pause")                                                             \
-  LATER ("resume")                                                            \
-  LATER ("set")                                                               \
-  LATER ("mode")                                                              \
-  LATER ("complete")                                                          \
   LATER ("verify")                                                            \
-  LATER ("hold")                                                              \
-  LATER ("release")                                                           \
-  LATER ("fence")                                                             \
   LATER ("events")                                                            \
   LATER ("metrics")                                                           \
   LATER ("bitmap")

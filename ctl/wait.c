@@ -50,16 +50,36 @@ no_job (json_t *last, const char *goal)
   return NEVER;
 }
 
+/* One that has ended, and is kept until it is dismissed. */
+static enum verdict
+kept_job (json_t *job, const char *goal)
+{
+  const char *error = word (job, "error");
+
+  if (error[0] != '\0') {
+    complain ("wait: the job '%s' has failed or was cancelled: %s",
+              word (job, "id"), error);
+    return NEVER;
+  }
+  if (strcmp (goal, "completed") == 0)
+    return REACHED;
+  complain ("wait: the job '%s' has been completed", word (job, "id"));
+  return NEVER;
+}
+
 static enum verdict
 judge (json_t *mirror, const char *goal)
 {
   json_t *job = json_object_get (mirror, "job");
   const char *status = word (job, "status");
+  const bool concluded = strcmp (status, "concluded") == 0;
 
   if (job == NULL || json_is_null (job))
     return no_job (json_object_get (mirror, "last-job"), goal);
+  if (concluded && json_is_false (json_object_get (job, "auto-dismiss")))
+    return kept_job (job, goal);
   /* It is ending: how, will be seen when it has. */
-  if (strcmp (status, "aborting") == 0 || strcmp (status, "concluded") == 0)
+  if (concluded || strcmp (status, "aborting") == 0)
     return NOT_YET;
   if (strcmp (goal, "ready") == 0 &&
       json_is_true (json_object_get (job, "ready")))

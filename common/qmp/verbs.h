@@ -46,12 +46,12 @@
   ARG ("filter-node-name", STRING, NEVER, "", "")                             \
   ARG ("copy-mode", STRING, OPTIONAL, QMP_COPY_MODES, "tee or not")           \
   ARG ("auto-finalize", BOOLEAN, OPTIONAL, "", "only true")                   \
-  ARG ("auto-dismiss", BOOLEAN, OPTIONAL, "", "only true")                    \
+  ARG ("auto-dismiss", BOOLEAN, OPTIONAL, "", "gone when it has ended")       \
   ARG ("target-is-zero", BOOLEAN, OPTIONAL, "", "it reads as zero already")   \
   ARG ("connections", INTEGER, OPTIONAL, "", "connections to the target")     \
   ARG ("bitmap-file", STRING, NOT_YET, "", "")                                \
   ARG ("target-timeout", INTEGER, NOT_YET, "", "")                            \
-  ARG ("max-pause", INTEGER, NOT_YET, "", "")                                 \
+  ARG ("max-pause", INTEGER, OPTIONAL, "", "longest hold, milliseconds")      \
   ARG ("tls", STRING, NOT_YET, "", "")                                        \
   ARG ("tls-certificates", STRING, NOT_YET, "", "")                           \
   ARG ("tls-psk", STRING, NOT_YET, "", "")                                    \
@@ -59,30 +59,53 @@
   ARG ("tls-verify", BOOLEAN, NOT_YET, "", "")                                \
   VERB (block_job_cancel, "block-job-cancel", "cancel the job")               \
   ARG ("device", STRING, REQUIRED, "", "name of the job")                     \
-  ARG ("force", BOOLEAN, OPTIONAL, "", "also when it is ready")               \
+  ARG ("force", BOOLEAN, OPTIONAL, "", "do not detach when it is ready")      \
+  VERB (block_job_pause, "block-job-pause", "stop copying")                   \
+  ARG ("device", STRING, REQUIRED, "", "name of the job")                     \
+  VERB (block_job_resume, "block-job-resume", "go on with copying")           \
+  ARG ("device", STRING, REQUIRED, "", "name of the job")                     \
+  VERB (block_job_complete, "block-job-complete", "pivot to the target")      \
+  ARG ("device", STRING, REQUIRED, "", "name of the job")                     \
+  VERB (block_job_finalize, "block-job-finalize", "QEMU's; never needed")     \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  VERB (block_job_dismiss, "block-job-dismiss", "forget a concluded job")     \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
   VERB (block_job_set_speed, "block-job-set-speed", "limit the copying")      \
   ARG ("device", STRING, REQUIRED, "", "name of the job")                     \
   ARG ("speed", INTEGER, REQUIRED, "", "bytes per second")                    \
+  VERB (block_job_change, "block-job-change", "change the copy mode")         \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  ARG ("type", STRING, REQUIRED, "mirror", "of the job")                      \
+  ARG ("copy-mode", STRING, REQUIRED, QMP_COPY_MODES, "tee or not")           \
   VERB (job_cancel, "job-cancel", "cancel the job by force")                  \
   ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  VERB (job_pause, "job-pause", "stop copying")                               \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  VERB (job_resume, "job-resume", "go on with copying")                       \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  VERB (job_complete, "job-complete", "pivot to the target")                  \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  VERB (job_finalize, "job-finalize", "QEMU's; never needed")                 \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  VERB (job_dismiss, "job-dismiss", "forget a concluded job")                 \
+  ARG ("id", STRING, REQUIRED, "", "name of the job")                         \
+  VERB (mirror_set, "mirror-set", "change what can be changed")               \
+  ARG ("speed", INTEGER, OPTIONAL, "", "bytes per second")                    \
+  ARG ("buf-size", INTEGER, OPTIONAL, "", "bytes in flight")                  \
+  ARG ("copy-mode", STRING, OPTIONAL, QMP_COPY_MODES, "tee or not")           \
+  ARG ("on-source-error", STRING, NOT_YET, "", "")                            \
+  ARG ("on-target-error", STRING, NOT_YET, "", "")                            \
+  ARG ("target-timeout", INTEGER, NOT_YET, "", "")                            \
+  ARG ("max-pause", INTEGER, OPTIONAL, "", "longest hold, milliseconds")      \
+  VERB (mirror_hold, "mirror-hold", "hold clients, both sides equal")         \
+  ARG ("timeout", INTEGER, OPTIONAL, "", "seconds")                           \
+  VERB (mirror_release, "mirror-release", "end the hold")                     \
+  VERB (mirror_fence, "mirror-fence", "refuse the writes of clients")         \
+  ARG ("enable", BOOLEAN, OPTIONAL, "", "false: take it back")                \
+  ARG ("force", BOOLEAN, OPTIONAL, "", "also when nothing is held")           \
   VERB (query_block_jobs, "query-block-jobs", "the job, as a block job")      \
   VERB (query_jobs, "query-jobs", "the job")                                  \
   VERB (query_mirror, "query-mirror", "all that is known about the mirror")   \
-  LATER ("block-job-pause")                                                   \
-  LATER ("block-job-resume")                                                  \
-  LATER ("block-job-complete")                                                \
-  LATER ("block-job-finalize")                                                \
-  LATER ("block-job-dismiss")                                                 \
-  LATER ("block-job-change")                                                  \
-  LATER ("job-pause")                                                         \
-  LATER ("job-resume")                                                        \
-  LATER ("job-complete")                                                      \
-  LATER ("job-finalize")                                                      \
-  LATER ("job-dismiss")                                                       \
-  LATER ("mirror-set")                                                        \
-  LATER ("mirror-verify")                                                     \
-  LATER ("mirror-hold")                                                       \
-  LATER ("mirror-release")                                                    \
-  LATER ("mirror-fence")
+  LATER ("mirror-verify")
 
 #endif /* MIRROR_VERBS_H */

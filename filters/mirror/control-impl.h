@@ -4,14 +4,14 @@
  *   control.c    start, stop, the loop of the server's thread
  *   session.c    one client: input, output
  *   commands.c   what the commands do
- *   query.c      what the query commands answer
+ *   query.c      what the query commands answer, and those with numbers
  *   events.c     what the events say
  *   socket.c     the socket file
  *
  * Threads: the server's thread makes, runs and frees the clients.  Other
  * threads touch a client only through session_queue, under control's lock.
- * While a client's blockdev-mirror is running, its thread owns that client's
- * request, and nothing more is read from the client.
+ * While a command of a client waits (blockdev-mirror, mirror-hold), its thread
+ * owns that client's request, and nothing more is read from the client.
  *
  * Lock: control's lock is a leaf: under it nothing is called that waits or
  * locks, except for non-blocking sends.
@@ -74,7 +74,7 @@ struct session;
 
 /* Takes over fd, also on failure.  NULL when out of memory. */
 extern struct session *session_new (struct control *c, int fd);
-/* Waits for a blockdev-mirror that is running. */
+/* Waits for a command that waits. */
 extern void session_free (struct session *s);
 
 /* What to poll for: *fd may be -1.  Returns the longest time to wait, in
@@ -96,11 +96,27 @@ extern bool session_wants_events (const struct session *s);
 
 /*-- commands.c ---------------------------------------------------------*/
 
-/* Every command but qmp_capabilities and blockdev-mirror.  Returns the
- * result, or NULL and *error.
+/* Every command but qmp_capabilities and those that wait.  Returns the result,
+ * or NULL and *error.
  */
 extern json_t *command_run (struct control *c, const struct qmp_request *req,
                             struct qmp_error *error);
+
+/* Do the events of this one come before its answer, as QEMU's do?  Where the
+ * job itself does the work they come after it.
+ */
+extern bool command_events_first (struct control *c,
+                                  const struct qmp_request *req);
+
+/* Is it one that may wait: for the target, or for requests in flight? */
+extern bool command_waits (enum qmp_verb verb);
+
+/* Such a one: blocks, on a thread of its own.  p: of blockdev-mirror, which
+ * has been checked.
+ */
+extern json_t *command_wait (struct control *c,
+                             const struct qmp_request *req,
+                             const struct params *p, struct qmp_error *error);
 
 /* The parameters of the job that blockdev-mirror wants.  Returns 0, or
  * -EINVAL with *error and *p cleared.
@@ -109,16 +125,14 @@ extern int command_mirror_params (struct control *c,
                                   const struct qmp_request *req,
                                   struct params *p, struct qmp_error *error);
 
-/* blockdev-mirror itself: blocks, on a thread of its own. */
-extern json_t *command_mirror (struct control *c, const struct params *p,
-                               struct qmp_error *error);
-
 /*-- query.c ------------------------------------------------------------*/
 
 /* Results; NULL when out of memory. */
 extern json_t *query_block_jobs (struct control *c);
 extern json_t *query_jobs (struct control *c);
 extern json_t *query_mirror (struct control *c);
+extern json_t *answer_hold (uint64_t drain_ns, uint64_t expires_ns);
+extern json_t *answer_release (uint64_t held_ns);
 
 /*-- events.c -----------------------------------------------------------*/
 

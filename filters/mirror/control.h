@@ -2,9 +2,10 @@
 /* The control socket: a QMP server (nbdkit-mirror-qmp(7)).
  *
  * One thread polls the socket and all clients and runs every command itself,
- * except for blockdev-mirror, which waits for the target and so gets a thread
- * of its own while its client's later input waits.  Answers and events go
- * out in the order in which they came to be.
+ * except for those that wait for the target or for requests in flight
+ * (blockdev-mirror, mirror-hold, mirror-fence): each gets a thread of its own
+ * while its client's later input waits.  Answers and events go out in the
+ * order in which they came to be.
  */
 
 #ifndef MIRROR_CONTROL_H

@@ -71,6 +71,25 @@
 #define MIRROR_SYNCED                                           \
   FIELD ("synced", TRUTH (ev->synced))
 
+/* event MIRROR_PIVOTED */
+#define MIRROR_PIVOTED                                          \
+  FIELD ("pause-us", NUMBER (ev->pause_ns / 1000))
+
+/* event MIRROR_SWITCH_FAILED */
+#define MIRROR_SWITCH_FAILED                                    \
+  FIELD ("operation", TEXT (ev->operation))                     \
+  FIELD ("error", TEXT (ev->error))                             \
+  FIELD ("pause-us", NUMBER (ev->pause_ns / 1000))
+
+/* event MIRROR_RELEASED */
+#define MIRROR_RELEASED                                         \
+  FIELD ("reason", TEXT (ev->error))                            \
+  FIELD ("held-us", NUMBER (ev->held_ns / 1000))
+
+/* event MIRROR_FENCED */
+#define MIRROR_FENCED                                           \
+  FIELD ("enabled", TRUTH (ev->synced))
+
 /* Fills data; returns the event's name, or NULL when out of memory. */
 static const char *
 fill (json_t *data, const struct mirror_event *ev)
@@ -89,6 +108,10 @@ fill (json_t *data, const struct mirror_event *ev)
   CASE (EVENT_JOB_ERROR, BLOCK_JOB_ERROR);
   CASE (EVENT_TARGET_STATE, MIRROR_TARGET_STATE);
   CASE (EVENT_SYNCED, MIRROR_SYNCED);
+  CASE (EVENT_PIVOTED, MIRROR_PIVOTED);
+  CASE (EVENT_SWITCH_FAILED, MIRROR_SWITCH_FAILED);
+  CASE (EVENT_RELEASED, MIRROR_RELEASED);
+  CASE (EVENT_FENCED, MIRROR_FENCED);
   }
   return failed ? NULL : name;
 }

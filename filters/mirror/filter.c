@@ -32,7 +32,7 @@ static char *_Atomic default_name;
 /* One connected client. */
 struct client {
   struct nbdkit_source own;     /* its own context, unless shared */
-  struct nbdkit_source *source; /* the one it uses */
+  struct nbdkit_source *source; /* the one it uses until a pivot */
 };
 
 /*-- life ---------------------------------------------------------------*/
@@ -80,15 +80,16 @@ mirror_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
 
 #define mirror_config_help \
   "mirror-target=URI                NBD target: start a mirror to it.\n" \
-  "mirror-copy-mode=MODE            background (default), write-blocking, auto.\n" \
+  "mirror-copy-mode=MODE            background, write-blocking or auto.\n" \
   "mirror-sync=full|none            What to copy at first (default full).\n" \
   "mirror-granularity=SIZE          Unit of tracking (default 64K).\n" \
   "mirror-speed=BYTES               Limit of copying per second (0: none).\n" \
   "mirror-buf-size=SIZE             Copying in flight (default 16M).\n" \
   "mirror-connections=N             To the target (default 4).\n" \
+  "mirror-max-pause=MS              Longest hold of clients (default 2000).\n" \
   "mirror-unmap=BOOL                Zeroes may become holes (default true).\n" \
-  "mirror-detect-zeroes=BOOL        Send zero data as zeroes (default false).\n" \
-  "mirror-target-is-zero=BOOL       Do not clear the target (default false).\n" \
+  "mirror-detect-zeroes=BOOL        Send zeroes as such (default false).\n" \
+  "mirror-target-is-zero=BOOL       Do not clear it (default false).\n" \
   "mirror-target-flush=WHEN         propagate (default), defer.\n" \
   "mirror-export=NAME               The export to serve (default \"\").\n" \
   "mirror-control=PATH              QMP control socket."
@@ -222,66 +223,65 @@ mirror_prepare (nbdkit_next *next, void *handle, int readonly)
 
 /*-- capabilities: the source's -----------------------------------------*/
 
-static nbdkit_next *
-source_next (void *handle)
-{
-  struct client *client = handle;
-
-  return client->source->next;
-}
-
-#define FROM_SOURCE(what)                                               \
+#define FACT(what)                                                      \
   static int                                                            \
   mirror_##what (nbdkit_next *next, void *handle)                       \
   {                                                                     \
     (void) next;                                                        \
-    next = source_next (handle);                                        \
-    return next->what (next);                                           \
+    (void) handle;                                                      \
+    return instance_facts (instance)->what;                             \
   }
 
-FROM_SOURCE (can_write)
-FROM_SOURCE (can_flush)
-FROM_SOURCE (is_rotational)
-FROM_SOURCE (can_trim)
-FROM_SOURCE (can_fast_zero)
-FROM_SOURCE (can_extents)
-FROM_SOURCE (can_fua)
-FROM_SOURCE (can_multi_conn)
-FROM_SOURCE (can_cache)
+FACT (can_flush)
+FACT (is_rotational)
+FACT (can_trim)
+FACT (can_zero)
+FACT (can_fast_zero)
+FACT (can_extents)
+FACT (can_fua)
+FACT (can_multi_conn)
+FACT (can_cache)
 
-/* Emulation is for the layer below: if it happened above, a zero would come
- * as a write.
- */
+/* A client may have been opened read-only. */
 static int
-mirror_can_zero (nbdkit_next *next, void *handle)
+mirror_can_write (nbdkit_next *next, void *handle)
 {
-  int r;
+  struct client *client = handle;
 
-  next = source_next (handle);
-  r = next->can_zero (next);
-  return r > NBDKIT_ZERO_NONE ? NBDKIT_ZERO_NATIVE : r;
+  (void) next;
+  if (client->source == &client->own)
+    return client->own.next->can_write (client->own.next);
+  return instance_facts (instance)->can_write;
 }
 
 static int64_t
 mirror_get_size (nbdkit_next *next, void *handle)
 {
-  next = source_next (handle);
-  return next->get_size (next);
+  (void) next;
+  (void) handle;
+  return instance_facts (instance)->size;
 }
 
 static const char *
 mirror_export_description (nbdkit_next *next, void *handle)
 {
-  next = source_next (handle);
-  return next->export_description (next);
+  (void) next;
+  (void) handle;
+  return instance_facts (instance)->description;
 }
 
 static int
 mirror_block_size (nbdkit_next *next, void *handle, uint32_t *minimum,
                    uint32_t *preferred, uint32_t *maximum)
 {
-  next = source_next (handle);
-  return next->block_size (next, minimum, preferred, maximum);
+  const struct facts *f = instance_facts (instance);
+
+  (void) next;
+  (void) handle;
+  *minimum = f->minimum;
+  *preferred = f->preferred;
+  *maximum = f->maximum;
+  return 0;
 }
 
 /*-- requests -----------------------------------------------------------*/
@@ -319,11 +319,13 @@ reply (int r, int *err)
 }
 
 static int
-mirror_pread (nbdkit_next *next, void *handle, void *buf, uint32_t count,
-              uint64_t offset, uint32_t flags, int *err)
+mirror_do_pread (nbdkit_next *next, void *handle, void *buf, uint32_t count,
+                 uint64_t offset, uint32_t flags, int *err)
 {
-  next = source_next (handle);
-  return next->pread (next, buf, count, offset, flags, err);
+  (void) next;
+  (void) flags;
+  return reply (mirror_pread (instance_mirror (instance), source_of (handle),
+                              buf, count, offset), err);
 }
 
 static int
@@ -369,34 +371,39 @@ mirror_do_flush (nbdkit_next *next, void *handle, uint32_t flags, int *err)
  */
 #define EXTENTS_MAX (UINT32_C (1) << 30)
 
+/* A request that is the source's alone, while there is one. */
+struct query {
+  nbdkit_next *next;
+  struct range range;
+  uint32_t flags;
+  struct nbdkit_extents *extents;
+  int err;
+};
+
 static int
-mirror_extents (nbdkit_next *next, void *handle, uint32_t count,
-                uint64_t offset, uint32_t flags,
-                struct nbdkit_extents *extents, int *err)
+own_extents (void *opaque)
 {
-  uint32_t n = count < EXTENTS_MAX ? count : EXTENTS_MAX;
+  struct query *q = opaque;
   struct nbdkit_extents *some;
   struct nbdkit_extent e;
-  uint64_t end = offset + n;
   int r = -1;
   size_t i;
 
-  next = source_next (handle);
-  some = nbdkit_extents_new (offset, end);
-  if (!some) {
-    *err = errno ? errno : ENOMEM;
+  q->err = ENOMEM;
+  some = nbdkit_extents_new (q->range.start, q->range.end);
+  if (!some)
     return -1;
-  }
-  if (next->extents (next, n, offset, flags, some, err) == -1)
+  if (q->next->extents (q->next, (uint32_t) range_len (q->range),
+                        q->range.start, q->flags, some, &q->err) == -1)
     goto out;
   for (i = 0; i < nbdkit_extents_count (some); ++i) {
     e = nbdkit_get_extent (some, i);
-    if (e.offset >= end)
+    if (e.offset >= q->range.end)
       break;
-    if (e.length > end - e.offset)
-      e.length = end - e.offset;
-    if (nbdkit_add_extent (extents, e.offset, e.length, e.type) == -1) {
-      *err = errno ? errno : EIO;
+    if (e.length > q->range.end - e.offset)
+      e.length = q->range.end - e.offset;
+    if (nbdkit_add_extent (q->extents, e.offset, e.length, e.type) == -1) {
+      q->err = errno ? errno : EIO;
       goto out;
     }
   }
@@ -407,11 +414,61 @@ mirror_extents (nbdkit_next *next, void *handle, uint32_t count,
 }
 
 static int
-mirror_cache (nbdkit_next *next, void *handle, uint32_t count,
-              uint64_t offset, uint32_t flags, int *err)
+add_extent (void *opaque, struct range r, enum extent_kind kind)
 {
-  next = source_next (handle);
-  return next->cache (next, count, offset, flags, err);
+  struct query *q = opaque;
+
+  if (nbdkit_add_extent (q->extents, r.start, range_len (r),
+                         kind == EXTENT_ZERO ? NBDKIT_EXTENT_ZERO : 0) == 0)
+    return 0;
+  return errno ? -errno : -EIO;
+}
+
+static int
+mirror_do_extents (nbdkit_next *next, void *handle, uint32_t count,
+                   uint64_t offset, uint32_t flags,
+                   struct nbdkit_extents *extents, int *err)
+{
+  uint32_t n = count < EXTENTS_MAX ? count : EXTENTS_MAX;
+  struct client *client = handle;
+  struct query q = {
+    .next = client->source->next, .range = { offset, offset + n },
+    .flags = flags, .extents = extents,
+  };
+  int r = mirror_extents (instance_mirror (instance), own_extents, q.range,
+                          add_extent, &q);
+
+  (void) next;
+  if (r == 0)
+    return 0;
+  *err = q.err > 0 ? q.err : r < -1 ? -r : EIO;
+  return -1;
+}
+
+static int
+own_cache (void *opaque)
+{
+  struct query *q = opaque;
+
+  q->err = EIO;
+  return q->next->cache (q->next, (uint32_t) range_len (q->range),
+                         q->range.start, q->flags, &q->err);
+}
+
+static int
+mirror_do_cache (nbdkit_next *next, void *handle, uint32_t count,
+                 uint64_t offset, uint32_t flags, int *err)
+{
+  struct client *client = handle;
+  struct query q = {
+    .next = client->source->next, .range = { offset, offset + count },
+    .flags = flags,
+  };
+  int r = mirror_cache (instance_mirror (instance), own_cache, &q);
+
+  (void) next;
+  *err = q.err;
+  return r;
 }
 
 static struct nbdkit_filter filter = {
@@ -442,13 +499,13 @@ static struct nbdkit_filter filter = {
   .can_fua = mirror_can_fua,
   .can_multi_conn = mirror_can_multi_conn,
   .can_cache = mirror_can_cache,
-  .pread = mirror_pread,
+  .pread = mirror_do_pread,
   .pwrite = mirror_do_pwrite,
   .flush = mirror_do_flush,
   .trim = mirror_do_trim,
   .zero = mirror_do_zero,
-  .extents = mirror_extents,
-  .cache = mirror_cache,
+  .extents = mirror_do_extents,
+  .cache = mirror_do_cache,
 };
 
 NBDKIT_REGISTER_FILTER (filter)

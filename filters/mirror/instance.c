@@ -36,9 +36,6 @@
  */
 #define CONNECT_TIMEOUT_MS 10000
 
-/* The default of mirror-max-pause. */
-#define MAX_PAUSE_NS UINT64_C (2000000000)
-
 #define QUIT_NS UINT64_C (2000000000)
 
 struct instance {
@@ -49,6 +46,7 @@ struct instance {
   struct control *control;      /* or NULL */
   nbdkit_next *next;            /* the copier's context */
   struct nbdkit_source source;
+  struct facts facts;
   bool shared;
   uint64_t size;
 
@@ -62,6 +60,8 @@ struct instance {
   bool have_watcher, have_quitter, ending;
   struct thread watcher, quitter;
   char *target_uri;             /* of the job, without secrets */
+  char *job_uri;                /* with them */
+  char *disk_uri;               /* of the clients' disk after a pivot */
 };
 
 /*-- starting a mirror --------------------------------------------------*/
@@ -75,6 +75,7 @@ watcher_main (void *vp)
   while (nbdkit_nanosleep (86400, 0) == 0)
     ;
   mirror_cancel (in->mirror, NULL, &status);
+  mirror_give_up (in->mirror);
 }
 
 /* Before the first job. */
@@ -93,14 +94,58 @@ start_watcher (struct instance *in)
   return r;
 }
 
-static void
-remember_uri (struct instance *in, const char *uri)
+/* What there is to know of a target in order to find it again: "N URI". */
+static char *
+where_is (const struct params *p)
 {
-  char *public = target_public_uri (uri);
+  char *where;
+
+  return asprintf (&where, "%u %s", p->connections, p->target) < 0 ? NULL
+    : where;
+}
+
+static void
+remember_target (struct instance *in, const struct params *p)
+{
+  char *public = target_public_uri (p->target), *whole = strdup (p->target);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
 
   free (in->target_uri);
   in->target_uri = public;
+  free (in->job_uri);
+  in->job_uri = whole;
+}
+
+/* Clients were given the target of the job: it is no target for the next. */
+static void
+remember_pivot (struct instance *in)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+
+  free (in->disk_uri);
+  in->disk_uri = in->job_uri;
+  in->job_uri = NULL;
+}
+
+/* Once more to the clients' disk after a pivot. */
+static int
+reopen (void *opaque, const char *where, struct target **target)
+{
+  struct instance *in = opaque;
+  char error[TARGET_ERROR_MAX], *uri;
+  unsigned connections = (unsigned) strtoul (where, &uri, 10);
+  int r;
+
+  r = target_connect (uri + 1, connections, CONNECT_TIMEOUT_MS, target,
+                      error);
+  if (r < 0)
+    return r;
+  r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
+  if (r == 0)
+    r = target_start (*target);
+  if (r < 0)
+    (*target)->ops->free (*target);
+  return r;
 }
 
 /* Start a job on a target that is connected.  Takes over target. */
@@ -108,7 +153,9 @@ static int
 start_on (struct instance *in, const struct params *p, struct target *target,
           char *error)
 {
+  CLEANUP_FREE char *where = where_is (p);
   struct job_params jp = {
+    .where = where,
     .id = p->job_id ? p->job_id : "mirror",
     .copy_mode = p->copy_mode,
     .sync = p->sync,
@@ -116,7 +163,8 @@ start_on (struct instance *in, const struct params *p, struct target *target,
     .detect_zeroes = p->detect_zeroes,
     .target_is_zero = p->target_is_zero,
     .defer_flush = p->defer_flush,
-    .max_pause_ns = MAX_PAUSE_NS,
+    .max_pause_ns = UINT64_C (1000000) * p->max_pause_ms,
+    .keep = p->keep,
     .granularity = p->granularity,
     .speed = p->speed,
     .buf_size = p->buf_size,
@@ -124,17 +172,16 @@ start_on (struct instance *in, const struct params *p, struct target *target,
   int r = target_check (target, in->size, p->granularity, error);
 
   if (r == 0) {
-    r = start_watcher (in);
+    r = where ? start_watcher (in) : -ENOMEM;
     if (r == 0)
       r = target_start (target);
     if (r == 0)
       r = mirror_start (in->mirror, &jp, &in->source.base, target);
     if (r == 0)
-      remember_uri (in, p->target);
+      remember_target (in, p);
     if (r == -ETIMEDOUT)
       snprintf (error, PARAMS_ERROR_MAX, "cannot start the mirror: requests "
-                "in flight have not ended within %u ms",
-                (unsigned) (MAX_PAUSE_NS / 1000000));
+                "in flight have not ended within %u ms", p->max_pause_ms);
     else if (r < 0)
       snprintf (error, PARAMS_ERROR_MAX, "cannot start the mirror: %s",
                 r == -EBUSY ? "there is already one" : error_text (-r));
@@ -144,13 +191,34 @@ start_on (struct instance *in, const struct params *p, struct target *target,
   return r;
 }
 
+static bool
+is_current_source (struct instance *in, const char *uri, char *error)
+{
+  struct place place = { .dir = NULL };
+  CLEANUP_FREE char *now = NULL;
+  bool r;
+
+  if (!in->mirror || !mirror_pivoted (in->mirror))
+    return place_is_target (in->place, uri, error);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+    now = in->disk_uri ? strdup (in->disk_uri) : NULL;
+  }
+  if (!now || place_note (&place, "uri", now) < 0)
+    r = false;
+  else
+    r = place_is_target (&place, uri, error);
+  place_clear (&place);
+  return r;
+}
+
 static int
 connect_to (struct instance *in, const struct params *p,
             struct target **target, char *error)
 {
   int r = params_check (p, error);
 
-  if (r == 0 && place_is_target (in->place, p->target, error))
+  if (r == 0 && is_current_source (in, p->target, error))
     r = -EINVAL;
   if (r == 0)
     r = target_connect (p->target, p->connections, CONNECT_TIMEOUT_MS,
@@ -231,8 +299,8 @@ quitter_main (void *vp)
   /* Clients are still connected.  What they have been told is in the source;
    * make it durable, then leave with them.
    */
-  if (in->next->can_flush (in->next) == 1 &&
-      in->source.base.ops->flush (&in->source.base) < 0)
+  if (in->facts.can_flush == 1 &&
+      mirror_flush (in->mirror, &in->source.base) < 0)
     nbdkit_error ("mirror: quit: flushing the source failed");
   if (in->keys->control)
     unlink (in->keys->control);
@@ -265,6 +333,8 @@ on_event (void *opaque, const struct mirror_event *ev)
 {
   struct instance *in = opaque;
 
+  if (ev->kind == EVENT_PIVOTED)
+    remember_pivot (in);
   if (ev->kind == EVENT_TARGET_STATE && ev->error)
     nbdkit_error ("mirror: target %s: %s", ev->target_state, ev->error);
   if (in->control)
@@ -312,9 +382,6 @@ instance_new (const struct filter_keys *keys, const struct place *place)
 static int
 open_source (struct instance *in, nbdkit_backend *backend)
 {
-  int64_t size;
-  int r;
-
   in->next = nbdkit_next_context_open (backend, 0, in->keys->export
                                        ? in->keys->export : "", true);
   if (!in->next)
@@ -322,12 +389,10 @@ open_source (struct instance *in, nbdkit_backend *backend)
   if (in->next->prepare (in->next) == -1 ||
       source_init (&in->source, in->next) == -1)
     return -1;
-  size = in->next->get_size (in->next);
-  r = in->next->can_multi_conn (in->next);
-  if (size < 0 || r < 0)
+  if (facts_ask (&in->facts, in->next) == -1)
     return -1;
-  in->size = (uint64_t) size;
-  in->shared = r == 0 || !what_is_beneath ().coherent;
+  in->size = (uint64_t) in->facts.size;
+  in->shared = in->facts.can_multi_conn == 0 || !what_is_beneath ().coherent;
   return 0;
 }
 
@@ -336,6 +401,8 @@ instance_start (struct instance *in, nbdkit_backend *backend)
 {
   struct mirror_config config = {
     .clock = &clock_monotonic, .event = on_event, .event_opaque = in,
+    .reopen = reopen,
+    .target_timeout_ns = UINT64_C (1000000) * CONNECT_TIMEOUT_MS,
   };
   struct target *target = in->first_target;
   char error[PARAMS_ERROR_MAX];
@@ -344,6 +411,7 @@ instance_start (struct instance *in, nbdkit_backend *backend)
   if (open_source (in, backend) == -1)
     return -1;
   config.size = in->size;
+  config.told_flush = in->facts.can_flush == 1;
   in->mirror = mirror_new (&config);
   if (!in->mirror) {
     nbdkit_error ("mirror_new: out of memory");
@@ -397,6 +465,9 @@ instance_free (struct instance *in)
     nbdkit_next_context_close (in->next);
   }
   free (in->target_uri);
+  free (in->job_uri);
+  free (in->disk_uri);
+  facts_clear (&in->facts);
   cond_destroy (&in->wake);
   mutex_destroy (&in->lock);
   free (in);
@@ -414,10 +485,16 @@ instance_size (struct instance *in)
   return in->size;
 }
 
+const struct facts *
+instance_facts (struct instance *in)
+{
+  return &in->facts;
+}
+
 struct nbdkit_source *
 instance_shared_source (struct instance *in)
 {
-  return in->shared ? &in->source : NULL;
+  return in->shared || mirror_pivoted (in->mirror) ? &in->source : NULL;
 }
 
 void

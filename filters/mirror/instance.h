@@ -14,6 +14,7 @@
 #include <nbdkit-filter.h>
 
 #include "control.h"
+#include "facts.h"
 #include "mirror.h"
 #include "params.h"
 #include "place.h"
@@ -37,8 +38,11 @@ extern void instance_free (struct instance *in);
 /* Constant after instance_start. */
 extern struct mirror *instance_mirror (struct instance *in);
 extern uint64_t instance_size (struct instance *in);
+extern const struct facts *instance_facts (struct instance *in);
 
-/* The source that all clients must use, or NULL if each uses its own. */
+/* The source that a new client must use, or NULL if it opens its own.  After
+ * a pivot no client opens the source, which need not be there any more.
+ */
 extern struct nbdkit_source *instance_shared_source (struct instance *in);
 
 /* Count connected clients. */

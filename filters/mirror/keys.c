@@ -170,19 +170,41 @@ key_buf_size (struct filter_keys *k, const char *key, const char *value,
   return r;
 }
 
+/* Digits only.  0 or -EINVAL. */
+static int
+parse_number (const char *value, long *n)
+{
+  char *end;
+
+  errno = 0;
+  *n = strtol (value, &end, 10);
+  if (errno != 0 || *end != '\0' || value[0] < '0' || value[0] > '9')
+    return -EINVAL;
+  return 0;
+}
+
 static int
 key_connections (struct filter_keys *k, const char *key, const char *value,
                  char *error)
 {
-  char *end;
   long n;
 
-  errno = 0;
-  n = strtol (value, &end, 10);
-  if (errno != 0 || *end != '\0' || value[0] < '0' || value[0] > '9')
+  if (parse_number (value, &n) < 0)
     return refuse (error, "%s=%.200s: must be a number from 1 to %u", key,
                    value, MIRROR_MAX_CONNECTIONS);
   return params_set_connections (&k->params, key, n, error);
+}
+
+static int
+key_max_pause (struct filter_keys *k, const char *key, const char *value,
+               char *error)
+{
+  long n;
+
+  if (parse_number (value, &n) < 0)
+    return refuse (error, "%s=%.200s: must be milliseconds from 1 to %d", key,
+                   value, PARAMS_MAX_PAUSE_MS);
+  return params_set_max_pause (&k->params, key, n, error);
 }
 
 static int
@@ -227,7 +249,7 @@ static const struct key {
   { "mirror-on-target-error", NULL },
   { "mirror-target-timeout", NULL },
   { "mirror-suspect-time", NULL },
-  { "mirror-max-pause", NULL },
+  { "mirror-max-pause", key_max_pause },
   { "mirror-target-flush", key_target_flush },
   { "mirror-unmap", key_unmap },
   { "mirror-detect-zeroes", key_detect_zeroes },

@@ -43,6 +43,7 @@ params_init (struct params *p)
     .speed = 0,
     .buf_size = 16 << 20,
     .connections = 4,
+    .max_pause_ms = 2000,
     .unmap = true,
   };
 }
@@ -113,6 +114,17 @@ params_set_connections (struct params *p, const char *what, int64_t value,
     return refuse (error, "%s=%" PRIi64 ": must be from 1 to %u", what, value,
                    MIRROR_MAX_CONNECTIONS);
   p->connections = (unsigned) value;
+  return 0;
+}
+
+int
+params_set_max_pause (struct params *p, const char *what, int64_t ms,
+                      char *error)
+{
+  if (ms < 1 || ms > PARAMS_MAX_PAUSE_MS)
+    return refuse (error, "%s=%" PRIi64 ": must be milliseconds from 1 to %d",
+                   what, ms, PARAMS_MAX_PAUSE_MS);
+  p->max_pause_ms = (unsigned) ms;
   return 0;
 }
 
@@ -280,8 +292,9 @@ params_set_target (struct params *p, const char *what, const char *value,
 
   for (i = 0; i < 3; ++i)
     if (strncasecmp (value, tls[i], strlen (tls[i])) == 0)
-      return refuse (error, "%s=%.200s: TLS (%s) is not available in this version; "
-                     "allowed are nbd://, nbd+unix:// and nbd+vsock://",
+      return refuse (error, "%s=%.200s: TLS (%s) is not available in this "
+                     "version; allowed are nbd://, nbd+unix:// and "
+                     "nbd+vsock://",
                      what, value, tls[i]);
   for (i = 0; i < 3; ++i)
     if (strncasecmp (value, plain[i], strlen (plain[i])) == 0)

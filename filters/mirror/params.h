@@ -15,6 +15,7 @@
 #include "mirror.h"
 
 #define PARAMS_ERROR_MAX 512
+#define PARAMS_MAX_PAUSE_MS 60000
 
 struct params {
   char *target;                 /* NBD URI, owned; NULL = none */
@@ -24,6 +25,8 @@ struct params {
   uint64_t granularity, speed, buf_size;
   bool unmap, detect_zeroes, target_is_zero, defer_flush;
   unsigned connections;
+  unsigned max_pause_ms;        /* 1 ... PARAMS_MAX_PAUSE_MS */
+  bool keep;                    /* a job that has ended, until dismissed */
 };
 
 extern void params_init (struct params *p);     /* the defaults */
@@ -44,6 +47,8 @@ extern int params_set_buf_size (struct params *p, const char *what,
                                 uint64_t value, char *error);
 extern int params_set_connections (struct params *p, const char *what,
                                    int64_t value, char *error);
+extern int params_set_max_pause (struct params *p, const char *what,
+                                 int64_t ms, char *error);
 /* An NBD URI of a kind that works; relative socket paths become absolute. */
 extern int params_set_target (struct params *p, const char *what,
                               const char *value, char *error);

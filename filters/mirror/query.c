@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the query commands answer.
+/* What the query commands answer, and the others that answer something.
  *
  * The fields are in tables, one line each: FIELD (name, value), and
  * FIELD_IF (condition, name, value) for what may be missing.
@@ -69,7 +69,8 @@ list_of (json_t *object)
   FIELD ("type", TEXT ("mirror"))                               \
   FIELD ("status", TEXT (job_status_name (st->status)))         \
   FIELD ("current-progress", NUMBER (st->offset))               \
-  FIELD ("total-progress", NUMBER (st->len))
+  FIELD ("total-progress", NUMBER (st->len))                    \
+  FIELD_IF (st->error[0], "error", TEXT (st->error))
 
 /* query-block-jobs */
 #define QUERY_BLOCK_JOBS                                        \
@@ -81,16 +82,24 @@ list_of (json_t *object)
   FIELD ("paused", TRUTH (is_paused (st)))                      \
   FIELD ("speed", NUMBER (st->speed))                           \
   FIELD ("io-status", TEXT ("ok"))                              \
-  FIELD ("ready", TRUTH (st->ready))                            \
+  FIELD ("ready", TRUTH (is_ready (st)))                        \
   FIELD ("status", TEXT (job_status_name (st->status)))         \
   FIELD ("auto-finalize", TRUTH (true))                         \
-  FIELD ("auto-dismiss", TRUTH (true))                          \
-  FIELD ("actively-synced", TRUTH (st->synced))
+  FIELD ("auto-dismiss", TRUTH (st->auto_dismiss))              \
+  FIELD ("actively-synced", TRUTH (st->synced))                 \
+  FIELD_IF (st->error[0], "error", TEXT (st->error))
 
 static bool
 is_paused (const struct mirror_status *st)
 {
   return st->status == JOB_PAUSED || st->status == JOB_STANDBY;
+}
+
+/* Not any more when it is ending. */
+static bool
+is_ready (const struct mirror_status *st)
+{
+  return st->status == JOB_READY || st->status == JOB_STANDBY;
 }
 
 json_t *
@@ -129,7 +138,7 @@ query_block_jobs (struct control *c)
 #define MIRROR_JOB                                                      \
   FIELD ("id", TEXT (st->id))                                           \
   FIELD ("status", TEXT (job_status_name (st->status)))                 \
-  FIELD ("ready", TRUTH (st->ready))                                    \
+  FIELD ("ready", TRUTH (is_ready (st)))                                \
   FIELD ("actively-synced", TRUTH (st->synced))                         \
   FIELD ("copy-mode", TEXT (copy_mode_name (st->copy_mode)))            \
   FIELD ("teeing", TRUTH (st->teeing))                                  \
@@ -137,9 +146,10 @@ query_block_jobs (struct control *c)
   FIELD ("speed", NUMBER (st->speed))                                   \
   FIELD ("granularity", NUMBER (st->granularity))                       \
   FIELD ("buf-size", NUMBER (st->buf_size))                             \
+  FIELD ("auto-dismiss", TRUTH (st->auto_dismiss))                      \
   FIELD ("len", NUMBER (st->len))                                       \
   FIELD ("offset", NUMBER (st->offset))                                 \
-  FIELD ("error", json_null ())
+  FIELD ("error", st->error[0] ? TEXT (st->error) : json_null ())
 
 /* query-mirror, last-job */
 #define MIRROR_LAST_JOB                                                 \
@@ -159,13 +169,13 @@ query_block_jobs (struct control *c)
 #define MIRROR_TARGET                                                   \
   FIELD ("state", TEXT (target_state (st)))                             \
   FIELD ("uri", target_uri (c))                                         \
-  FIELD_IF (st->have_job, "size", NUMBER (st->target_size))             \
-  FIELD_IF (st->have_job, "connections", NUMBER (st->connections))      \
-  FIELD_IF (st->have_job, "flush", TRUTH (st->target_flush))            \
-  FIELD_IF (st->have_job, "fua", TRUTH (st->target_fua))                \
-  FIELD_IF (st->have_job, "zero", TRUTH (st->target_zero))              \
-  FIELD_IF (st->have_job, "extents", TRUTH (st->target_extents))        \
-  FIELD_IF (st->have_job, "multi-conn", TRUTH (st->target_multi_conn))
+  FIELD_IF (has_target (st), "size", NUMBER (st->target_size))          \
+  FIELD_IF (has_target (st), "connections", NUMBER (st->connections))   \
+  FIELD_IF (has_target (st), "flush", TRUTH (st->target_flush))         \
+  FIELD_IF (has_target (st), "fua", TRUTH (st->target_fua))             \
+  FIELD_IF (has_target (st), "zero", TRUTH (st->target_zero))           \
+  FIELD_IF (has_target (st), "extents", TRUTH (st->target_extents))     \
+  FIELD_IF (has_target (st), "multi-conn", TRUTH (st->target_multi_conn))
 
 /* query-mirror, last-error */
 #define MIRROR_LAST_ERROR                                               \
@@ -184,6 +194,9 @@ query_block_jobs (struct control *c)
   FIELD ("source", mirror_source (c))                                   \
   FIELD ("target", mirror_target (c, st))                               \
   FIELD ("clients", NUMBER (c->ops->clients (c->opaque)))               \
+  FIELD ("held", TRUTH (st->held))                                      \
+  FIELD ("fenced", TRUTH (st->fenced))                                  \
+  FIELD ("pivoted", TRUTH (st->pivoted))                                \
   FIELD ("dirty-bytes", NUMBER (st->dirty_bytes))                       \
   FIELD ("inflight-bytes", NUMBER (st->inflight_bytes))                 \
   FIELD ("unscanned-bytes", NUMBER (st->unscanned_bytes))               \
@@ -243,12 +256,23 @@ mirror_source (struct control *c)
   return finish (object, failed);
 }
 
+/* A job that has ended, and one that has given its target to the clients, have
+ * none.
+ */
+static bool
+has_target (const struct mirror_status *st)
+{
+  return st->have_job && st->connections > 0;
+}
+
 static const char *
 target_state (const struct mirror_status *st)
 {
-  if (!st->have_job)
-    return "none";
-  return st->target_online ? "online" : "offline";
+  if (has_target (st))
+    return st->target_online ? "online" : "offline";
+  if (st->pivoted)
+    return st->pivoted_online ? "pivoted" : "offline";
+  return "none";
 }
 
 static json_t *
@@ -275,14 +299,16 @@ mirror_target (struct control *c, const struct mirror_status *st)
 static const char *
 convergence (const struct mirror_status *st)
 {
-  if (!st->have_job)
+  if (!has_target (st))
     return "none";
   if (!st->target_online)
     return "offline";
-  if (st->scanning)
-    return "scanning";
   if (st->synced)
     return "synced";
+  if (is_paused (st))
+    return "paused";
+  if (st->scanning)
+    return "scanning";
   if (st->ready && st->copy_mode == COPY_BACKGROUND)
     return "tracking";
   return "converging";
@@ -310,5 +336,36 @@ query_mirror (struct control *c)
 
   mirror_get_status (c->mirror, st);
   QUERY_MIRROR
+  return finish (object, failed);
+}
+
+/*-- mirror-hold, mirror-release ----------------------------------------*/
+
+/* mirror-hold, barrier */
+#define MIRROR_HOLD                                                     \
+  FIELD ("drain-us", NUMBER (drain_ns / 1000))                          \
+  FIELD ("expires-us", NUMBER (expires_ns / 1000))
+
+/* mirror-release */
+#define MIRROR_RELEASE                                                  \
+  FIELD ("held-us", NUMBER (held_ns / 1000))
+
+json_t *
+answer_hold (uint64_t drain_ns, uint64_t expires_ns)
+{
+  json_t *object = json_object ();
+  bool failed = false;
+
+  MIRROR_HOLD
+  return finish (object, failed);
+}
+
+json_t *
+answer_release (uint64_t held_ns)
+{
+  json_t *object = json_object ();
+  bool failed = false;
+
+  MIRROR_RELEASE
   return finish (object, failed);
 }

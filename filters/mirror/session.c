@@ -30,11 +30,11 @@
 #define WORD_MS 100             /* a bare word ends by itself after that */
 #define LINGER_MS 1000          /* most time for closing */
 
-/* A blockdev-mirror that is running.  Its thread owns all but thread. */
-struct start {
+/* A command that waits.  Its thread owns all but thread. */
+struct waiting {
   struct session *session;
   struct qmp_request req;
-  struct params params;
+  struct params params;         /* blockdev-mirror */
   struct thread thread;
   bool done;                    /* under control's lock */
 };
@@ -48,7 +48,7 @@ struct session {
   bool eof;                     /* no more input will come */
   bool shut;                    /* no more output will go */
   uint64_t word_ns, closing_ns; /* since when */
-  struct start *start;          /* or NULL */
+  struct waiting *waiting;      /* or NULL */
 
   /* Under control's lock. */
   bool negotiated;
@@ -173,71 +173,72 @@ answer_error (struct session *s, const struct qmp_error *error, json_t *id)
 }
 
 static void
-run_start (void *opaque)
+run_waiting (void *opaque)
 {
-  struct start *start = opaque;
-  struct session *s = start->session;
+  struct waiting *w = opaque;
+  struct session *s = w->session;
   struct control *c = s->control;
   struct qmp_error error;
-  json_t *result = command_mirror (c, &start->params, &error);
-  char *line = result ? qmp_return_line (result, start->req.id)
-    : qmp_error_line (&error, start->req.id);
+  json_t *result = command_wait (c, &w->req, &w->params, &error);
+  char *line = result ? qmp_return_line (result, w->req.id)
+    : qmp_error_line (&error, w->req.id);
 
-  qmp_request_clear (&start->req);
-  params_clear (&start->params);
+  qmp_request_clear (&w->req);
+  params_clear (&w->params);
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
     session_queue (s, line);
-    start->done = true;
+    w->done = true;
   }
   control_wake (c);
 }
 
 /* Takes over req, if it returns 0. */
 static int
-begin_start (struct session *s, struct qmp_request *req,
-             struct qmp_error *error)
+begin_waiting (struct session *s, struct qmp_request *req,
+               struct qmp_error *error)
 {
-  struct start *start = calloc (1, sizeof *start);
-  int r;
+  struct waiting *w = calloc (1, sizeof *w);
+  int r = 0;
 
-  if (start == NULL) {
+  if (w == NULL) {
     qmp_fail (error, QMP_GENERIC_ERROR, "Out of memory");
     return -ENOMEM;
   }
-  r = command_mirror_params (s->control, req, &start->params, error);
+  if (req->verb == QMP_blockdev_mirror)
+    r = command_mirror_params (s->control, req, &w->params, error);
   if (r < 0) {
-    free (start);
+    free (w);
     return r;
   }
-  start->session = s;
-  start->req = *req;
-  r = thread_start (&start->thread, "mirror-start", run_start, start);
+  w->session = s;
+  w->req = *req;
+  r = thread_start (&w->thread, "mirror-command", run_waiting, w);
   if (r < 0) {
     qmp_fail (error, QMP_GENERIC_ERROR, "Cannot start a thread: %s",
               error_text (-r));
-    params_clear (&start->params);
-    free (start);
+    params_clear (&w->params);
+    free (w);
     return r;
   }
-  s->start = start;
+  s->waiting = w;
   memset (req, 0, sizeof *req);
   return 0;
 }
 
 static void
-reap_start (struct session *s, bool wait)
+reap_waiting (struct session *s, bool wait)
 {
-  if (s->start == NULL)
+  if (s->waiting == NULL)
     return;
   if (!wait) {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->control->lock);
-    if (!s->start->done)
+    if (!s->waiting->done)
       return;
   }
-  thread_join (&s->start->thread);
-  free (s->start);
-  s->start = NULL;
+  thread_join (&s->waiting->thread);
+  free (s->waiting);
+  s->waiting = NULL;
 }
 
 static void
@@ -247,7 +248,8 @@ run_command (struct session *s, struct qmp_request *req)
   struct qmp_error error;
   json_t *result;
 
-  control_hold_events (c);
+  if (!command_events_first (c, req))
+    control_hold_events (c);
   result = command_run (c, req, &error);
   queue_locking (s, result ? qmp_return_line (result, req->id)
                  : qmp_error_line (&error, req->id));
@@ -278,8 +280,8 @@ execute (struct session *s)
     session_queue (s, qmp_return_line (json_object (), req.id));
     s->negotiated = true;
   }
-  else if (req.verb == QMP_blockdev_mirror) {
-    if (begin_start (s, &req, &error) < 0)
+  else if (command_waits (req.verb)) {
+    if (begin_waiting (s, &req, &error) < 0)
       answer_error (s, &error, req.id);
   }
   else
@@ -325,7 +327,7 @@ handle (struct session *s, enum framer_result r)
 static bool
 may_execute (struct session *s)
 {
-  return s->start == NULL && !s->closing && backlog (s) < BACKLOG_BYTES;
+  return s->waiting == NULL && !s->closing && backlog (s) < BACKLOG_BYTES;
 }
 
 static void
@@ -394,7 +396,7 @@ session_new (struct control *c, int fd)
 void
 session_free (struct session *s)
 {
-  reap_start (s, true);
+  reap_waiting (s, true);
   framer_clear (&s->framer);
   free (s->out);
   close (s->fd);
@@ -417,7 +419,7 @@ session_poll (struct session *s, int *fd, short *events)
   *fd = -1;
   *events = 0;
   if (is_broken (s))
-    return s->start ? -1 : 0;   /* nothing but the end of start matters */
+    return s->waiting ? -1 : 0; /* nothing but its end matters */
 
   if (!s->eof && (s->closing ||
                   (!pending && may_execute (s))))
@@ -441,8 +443,8 @@ session_poll (struct session *s, int *fd, short *events)
 static bool
 is_over (struct session *s)
 {
-  if (s->start)
-    return false;               /* freeing would wait for the target */
+  if (s->waiting)
+    return false;               /* freeing would wait, too */
   if (is_broken (s))
     return true;
   if (s->closing && ms_left (s->closing_ns, LINGER_MS) == 0)
@@ -459,7 +461,7 @@ is_over (struct session *s)
 bool
 session_run (struct session *s, short revents)
 {
-  reap_start (s, false);
+  reap_waiting (s, false);
   flush (s);
   feed (s);
   if (revents & (POLLIN | POLLHUP | POLLERR))

@@ -33,10 +33,11 @@ static char zeroes[TARGET_ZEROES];
 static void
 tell_lost (struct target_session *s)
 {
-  void (*lost) (void *, int) = atomic_load (&s->target.lost);
+  void (*lost) (void *, struct target *, int) =
+    atomic_load (&s->target.lost);
 
   if (lost && !atomic_load (&s->silent) && !atomic_exchange (&s->told, true))
-    lost (s->target.lost_opaque, atomic_load (&s->error));
+    lost (s->target.lost_opaque, &s->target, atomic_load (&s->error));
 }
 
 void

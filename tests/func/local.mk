@@ -65,6 +65,7 @@ stress_tests = \
 	tests/func/test-overlap.py \
 	tests/func/test-servers.sh \
 	tests/func/test-source-errors.sh \
+	tests/func/test-pivot.py \
 	tests/func/test-start-race.py \
 	tests/func/test-target-dies.sh \
 	tests/func/test-target-matrix.py \
@@ -79,6 +80,7 @@ func_tests = \
 	tests/func/test-docs-examples.py \
 	tests/func/test-fio-verify.sh \
 	tests/func/test-flags.py \
+	tests/func/test-hold-fence.py \
 	tests/func/test-idle.sh \
 	tests/func/test-large.sh \
 	tests/func/test-mirrorcmp.sh \
@@ -89,12 +91,14 @@ func_tests = \
 	tests/func/test-qmp-job.py \
 	tests/func/test-qmp-negotiation.py \
 	tests/func/test-qmp-socket.py \
+	tests/func/test-qmp-verbs.py \
 	tests/func/test-oracle.sh \
 	tests/func/test-same-server.sh \
 	tests/func/test-shutdown.sh \
 	tests/func/test-source-sizes.py \
 	tests/func/test-sources.sh \
 	tests/func/test-speed.py \
+	tests/func/test-switch-fails.py \
 	tests/func/test-sync-none.py \
 	tests/func/test-target-flush.py \
 	tests/func/test-target-self.sh \

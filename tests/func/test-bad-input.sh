@@ -116,8 +116,8 @@ bad 'mirror-control|twice' mirror-control="$tmp/1" mirror-control="$tmp/2"
 
 # What the interface has and this version has not is refused by name.
 for key in on-source-error=report on-target-error=stop target-timeout=10 \
-           suspect-time=30 max-pause=2000 bitmap=/tmp/x \
-           after-pivot=target complete=manual tls=off \
+           suspect-time=30 bitmap=/tmp/x after-pivot=target \
+           complete=manual tls=off \
            tls-certificates=/tmp tls-psk=/tmp/x tls-username=x \
            tls-verify=true; do
   bad "mirror-${key%%=*}|not available" mirror-$key

@@ -333,6 +333,29 @@ def see_all_events(t):
             pass                # it may have ended by itself
         keep_events(q, failed, lost)
     t.stop("proxy")
+    see_failed_switch(t)
+
+
+def see_failed_switch(t):
+    """A target that cannot flush any more; a hold and a fence that end."""
+    fail = t.path("fail")
+    t.nbdkit("target", "eval", "get_size=echo 65536", "can_write=exit 0",
+             "pread=dd if=/dev/zero count=$3 iflag=count_bytes",
+             "pwrite=cat >/dev/null", "can_flush=exit 0",
+             "flush=test ! -e %s" % fail)
+    t.mirror("memory", "64K")
+    with t.qmp() as q:
+        start_job(t, q)
+        q.wait(lambda q: q.job()["actively-synced"], 60 * SLOW)
+        q.command("mirror-hold", timeout=1)
+        released = q.wait_event("MIRROR_RELEASED", 60 * SLOW)
+        q.command("mirror-fence", force=True)
+        with open(fail, "wb"):
+            pass
+        q.command("job-complete", id="mirror")
+        failed = q.wait_event("MIRROR_SWITCH_FAILED", 60 * SLOW)
+        keep_events(q, released, failed)
+    stop_all(t)
 
 
 def check_event(block):

@@ -72,7 +72,15 @@ def check_usage():
             (("start", "nbd://h", "--speed", "1.5M"), "must be"),
             (("qmp", "{"), "one JSON object"), (("qmp", "[]"), "one JSON"),
             (("qmp", "{} {}"), "one JSON object"),
-            (("pause",), "'pause' is not available in this version"),
+            (("pause", "x"), "pause takes no operands"),
+            (("mode",), "mode takes one operand: M"),
+            (("set",), "set takes KEY=VALUE"),
+            (("set", "x=1"), "allowed are speed=N"),
+            (("set", "speed"), "allowed are speed=N"),
+            (("set", "speed=x"), "must be a number"),
+            (("set", "speed=1", "speed=2"), "given twice"),
+            (("hold", "--timeout", "x"), "from 1 to 300"),
+            (("watch",), "'watch' is not available in this version"),
             (("run", "a", "b"), "'run' is not available in this version")):
         _, err = run(*args, status=1)
         assert text in err and err.count("\n") == 1, (args, err)
@@ -190,8 +198,6 @@ def check_wait(sock, t):
         assert process.wait(60 * SLOW) == 0, process.stderr.read()
     run("-S", sock, "wait", "ready", "--timeout", "0")
 
-    _, err = run("-S", sock, "cancel", status=1)        # it is ready
-    assert "force" in err, err
     run("-S", sock, "cancel", "--force")
     assert other[0].wait(60 * SLOW) == 1
     err = other[0].stderr.read()
@@ -202,8 +208,111 @@ def check_wait(sock, t):
     assert "cancelled" in out, out
 
 
-def check_quit(sock, t, server):
+def check_job_verbs(sock, t):
+    def job():
+        return json.loads(run("-S", sock, "status", "--json")[0])["job"]
+
+    for command in ("pause", "resume", "complete"):
+        _, err = run("-S", sock, command, status=1)
+        assert "there is no job" in err, err
+    _, err = run("-S", sock, "mode", "auto", status=1)
+    assert "there is no job" in err, err
     run("-S", sock, "start", t.uri("target"), "--speed", "1")
+    run("-S", sock, "pause")
+    assert job()["status"] == "paused"
+    _, err = run("-S", sock, "pause", status=1)
+    assert "already paused" in err, err
+    run("-S", sock, "resume")
+    assert job()["status"] == "running"
+    run("-S", sock, "mode", "auto")
+    assert job()["copy-mode"] == "auto"
+    _, err = run("-S", sock, "mode", "fast", status=1)
+    assert "'fast'" in err, err
+    _, err = run("-S", sock, "complete", status=1)
+    assert "in state 'running'" in err, err
+    _, err = run("-S", sock, "set", "speed=2", "max-pause=0", status=1)
+    assert "max-pause" in err and job()["speed"] == 1, err
+    run("-S", sock, "set", "speed=0", "buf-size=2M",
+        "copy-mode=write-blocking", "max-pause=60000")
+    assert (job()["speed"], job()["buf-size"], job()["copy-mode"]) == \
+        (0, 2 << 20, "write-blocking")
+    run("-S", sock, "wait", "synced", "--timeout", "60")
+
+
+def check_barrier(sock):
+    """On the job that check_job_verbs leaves."""
+    _, err = run("-S", sock, "release", status=1)
+    assert "Nothing is held" in err, err
+    _, err = run("-S", sock, "hold", "--timeout", "301", status=1)
+    assert "from 1 to 300" in err, err
+    out, _ = run("-S", sock, "hold", "--timeout", "300")
+    assert out.startswith("held after ") and out.endswith(" s\n"), out
+    assert float(out.split()[-2]) > 250, out
+    out, _ = run("-S", sock, "status")
+    assert "clients   held\n" in out, out
+    _, err = run("-S", sock, "complete", status=1)
+    assert "held" in err, err
+    run("-S", sock, "fence")
+    out, _ = run("-S", sock, "release")
+    assert out.startswith("released, ") and out.endswith(" ms\n"), out
+    out, _ = run("-S", sock, "status")
+    assert "clients   fenced\n" in out, out
+    run("-S", sock, "fence", "--off")
+    _, err = run("-S", sock, "fence", status=1)
+    assert "force" in err, err
+    run("-S", sock, "fence", "--force")
+    run("-S", sock, "fence", "--off")
+
+
+def check_switch(sock, t):
+    """Detach, then pivot: of the first the target is a copy."""
+    def start(uri, **more):     # on a target that is equal already
+        run("-S", sock, "qmp", json.dumps(
+            {"execute": "blockdev-mirror",
+             "arguments": {"target": uri, "sync": "none", **more}}))
+
+    run("-S", sock, "cancel")
+    run("-S", sock, "wait", "completed", "--timeout", "60")
+    assert t.compare("proxy", "target")
+
+    # A client's request in flight takes longer than clients may be held.
+    t.nbdkit("slow", "--filter=delay", "nbd", "uri=" + t.uri("target"),
+             "wdelay=%dms" % (400 * SLOW))
+    start(t.uri("slow"), **{"copy-mode": "write-blocking", "max-pause": 1})
+    run("-S", sock, "wait", "synced", "--timeout", str(60 * SLOW))
+    load = t.load("load", "--depth=1", "--max-size=4K", "--weights=write=1")
+    load.more(1)
+    out, err = run("-S", sock, "complete", status=1)
+    assert "max-pause" in err and "were held for" in err and out == "", err
+    run("-S", sock, "set", "max-pause=60000")
+    run("-S", sock, "wait", "ready", "--timeout", "60")
+    out, err = run("-S", sock, "complete")
+    assert out.startswith("pivoted, clients were held for ") and \
+        float(out.split()[-2]) > 0, out
+    load.stop()
+    out, _ = run("-S", sock, "status")
+    assert "clients   moved to the target\n" in out, out
+    assert ", pivoted\n" in out and "none; the last" in out, out
+    assert t.compare("proxy", "slow")
+    _, err = run("-S", sock, "wait", "ready", status=1)
+    assert "was completed" in err, err
+    run("-S", sock, "wait", "completed")
+
+    t.nbdkit("third", "memory", "64M")
+    run("-S", sock, "start", t.uri("third"))
+    run("-S", sock, "wait", "ready", "--timeout", "60")
+    run("-S", sock, "complete", "--async")
+    run("-S", sock, "wait", "completed", "--timeout", "60")
+    start(t.uri("slow"), **{"auto-dismiss": False})
+    run("-S", sock, "wait", "ready", "--timeout", "60")
+    run("-S", sock, "cancel")
+    run("-S", sock, "wait", "completed", "--timeout", "60")
+    run("-S", sock, "qmp", '{"execute": "job-dismiss", "arguments":'
+        ' {"id": "mirror"}}')
+
+
+def check_quit(sock, t, server):
+    run("-S", sock, "start", t.uri("slow"), "--speed", "1")
     wait_for(lambda: connections(t) == 0, "too many clients")
     process = background("-S", sock, "wait", "completed")
     wait_for(lambda: connections(t) == 1, "no waiter")
@@ -226,4 +335,7 @@ with Test() as test:
     check_discovery(test)
     check_status(control, test)
     check_wait(control, test)
+    check_job_verbs(control, test)
+    check_barrier(control)
+    check_switch(control, test)
     check_quit(control, test, server_process)

@@ -157,14 +157,6 @@ with Test() as t:
         assert mirror["job"]["copy-mode"] == "write-blocking", mirror
         assert mirror["dirty-bytes"] == mirror["inflight-bytes"] == 0, mirror
 
-        # Ready: only by force.
-        desc = fails("GenericError", None, q.command, "block-job-cancel",
-                     device="mirror")
-        assert "force" in desc and "not available" in desc, desc
-        fails("GenericError", None, q.command, "block-job-cancel",
-              device="mirror", force=False)
-        assert q.job()["status"] == "ready"
-
         # All clients get the same events; who has not negotiated, none.
         q.events.clear()
         other.events.clear()

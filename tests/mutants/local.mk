@@ -19,6 +19,8 @@ EXTRA_DIST += \
 	tests/mutants/defer-flush-ignored.patch \
 	tests/mutants/defer-fua-ignored.patch \
 	tests/mutants/detect-looks-at-the-beginning.patch \
+	tests/mutants/failed-switch-stays-shut.patch \
+	tests/mutants/fence-does-not-wait.patch \
 	tests/mutants/flush-failure-ignored.patch \
 	tests/mutants/gate-does-not-look-again.patch \
 	tests/mutants/last-granule-skipped.patch \
@@ -36,12 +38,21 @@ EXTRA_DIST += \
 	tests/mutants/none-trusts-the-cache.patch \
 	tests/mutants/none-without-deadline.patch \
 	tests/mutants/none-without-drain.patch \
+	tests/mutants/pause-while-ending.patch \
+	tests/mutants/pivot-extents-from-another-connection.patch \
+	tests/mutants/pivot-forgets-unflushed.patch \
+	tests/mutants/pivot-loss-not-marked.patch \
+	tests/mutants/pivot-reads-the-old-source.patch \
+	tests/mutants/pivot-without-block-lock.patch \
+	tests/mutants/pivot-without-drain.patch \
 	tests/mutants/scan-trusts-the-cache.patch \
 	tests/mutants/skip-after-failed-flush.patch \
 	tests/mutants/skip-asked-before-the-lock.patch \
-	tests/mutants/skip-what-failed.patch \
 	tests/mutants/skip-trusts-unflushed.patch \
+	tests/mutants/skip-what-failed.patch \
 	tests/mutants/start-does-not-wait.patch \
+	tests/mutants/switch-forgets-the-copiers.patch \
+	tests/mutants/switch-ignores-target-flush.patch \
 	tests/mutants/synced-by-one-look.patch \
 	tests/mutants/synced-forgets-copy-in-flight.patch \
 	tests/mutants/tail-not-scanned.patch \

@@ -17,6 +17,8 @@
  *          sticky
  *   I9     once the end of a session has been handled, U holds nothing back
  *   I5, I10, I11   in fake-target.c
+ *   I12    in checks-switch.c
+ *   fence  no client's byte lands (in the fakes)
  *   status         len - offset is what is dirty or claimed, offset and the
  *                  counters do not fall, states change as they may
  *
@@ -26,6 +28,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -286,14 +289,18 @@ look (void *vp)
 
   mirror_get_status (sim->m, &st);
   check_status (sim, &st);
+  checks_barrier (sim, &st);
   /* A job that has been told to end tracks nothing any more. */
-  if (!dirty || sim->cancelling || sim->cancels > 0)
+  if (!dirty || sim->cancelling || sim->cancels > 0 || sim->completed)
     return;
   if (sim->looks % 64 == 0) {
     dirty_check (dirty);
     dirty_check (mirror_peek_unflushed (sim->m, 0));
     dirty_check (mirror_peek_unflushed (sim->m, 1));
   }
+  /* Until the engine hears of it, nobody can have marked anything. */
+  if (sim->source_lost_data)
+    return;
   if (mirror_peek_scanned (sim->m))
     check_difference (sim, dirty);
   /* From the power cut until the engine hears of it, nothing can be known. */
@@ -309,12 +316,34 @@ checks_step (void *vp)
   if (!sim->watched)
     return;
   sim->looks++;
+  checks_cut (sim);
+  if (!sim->completed && !sched_try (checks_switch, sim))
+    sim->blind++;
   check_held (sim);
   if (!sched_try (look, sim))
     sim->blind++;
 }
 
 /*-- events -------------------------------------------------------------*/
+
+/* Events that are not a job's. */
+static void
+check_idless (struct sim *sim, const struct mirror_event *ev)
+{
+  switch (ev->kind) {
+  case EVENT_TARGET_STATE:
+    if (sim->w.pivots == 0)
+      sched_fail ("events", "the state of a disk that nobody has");
+    if (strcmp (ev->target_state, "offline") == 0)
+      sim->source_lost_data = false;
+    break;
+  case EVENT_RELEASED:
+  case EVENT_FENCED:
+    break;
+  default:
+    sched_fail ("events", "event %d without an id", ev->kind);
+  }
+}
 
 void
 checks_event (void *vp, const struct mirror_event *ev)
@@ -325,6 +354,10 @@ checks_event (void *vp, const struct mirror_event *ev)
 
   sched_trace ("event %llu, status %llu, errno %llu", ev->kind, ev->status,
                (uint64_t) ev->err, 0);
+  if (!ev->id) {
+    check_idless (sim, ev);
+    return;
+  }
   snprintf (id, sizeof id, "job%u", sim->job);
   if (strcmp (ev->id, id) != 0)
     sched_fail ("events", "an event of %s while %s is the job", ev->id, id);
@@ -356,6 +389,24 @@ checks_event (void *vp, const struct mirror_event *ev)
       sim->session_over = true;
     break;
   case EVENT_JOB_COMPLETED:
+    if (!sim->completed)
+      sched_fail ("events", "BLOCK_JOB_COMPLETED of a job that is not");
+    checks_detached (sim);
+    break;
+  case EVENT_PIVOTED:
+    if (sim->w.pivots == 0 || !sim->pivot_asked)
+      sched_fail ("events", "the clients have not been moved");
+    break;
+  case EVENT_SWITCH_FAILED:
+    if (!sim->pivot_asked && !sim->detach_asked)
+      sched_fail ("events", "%s has failed, but was not asked for",
+                  ev->operation);
+    sim->failed_switches++;
+    if (ev->pause_ns > 0)
+      sim->w.seen[SEEN_PIVOT_FAILED]++;
+    break;
+  case EVENT_RELEASED:
+  case EVENT_FENCED:
   case EVENT_JOB_ERROR:
   case EVENT_SYNCED:
     break;
@@ -373,7 +424,7 @@ touch (struct sim *sim, const struct client_op *op)
   uint64_t b;
 
   sim->calls++;
-  if (op->kind != OP_FLUSH)
+  if (op->kind != OP_FLUSH && op->kind != OP_READ)
     for (b = op->range.start; b < op->range.end; b++)
       sim->last_touch[b] = sim->calls;
 }
@@ -390,12 +441,52 @@ checks_call_begins (struct sim *sim, struct client_op *op)
   op->job = sim->job;
   op->covered = op->calls = 0;
   op->result = 0;
+  op->cut = false;
   op->over = op->teed = op->tracked = op->overlapped = false;
   op->active = true;
   for (i = 0; i < sim->w.nr_clients; i++)
     if (&sim->w.ops[i] != op && sim->w.ops[i].active &&
-        range_overlap (sim->w.ops[i].range, op->range))
-      sim->w.ops[i].overlapped = op->overlapped = true;
+        range_overlap (sim->w.ops[i].range, op->range)) {
+      sim->w.ops[i].overlapped |= op->kind != OP_READ;
+      op->overlapped |= sim->w.ops[i].kind != OP_READ;
+    }
+}
+
+/* The job's own flush has failed, and a client must hear of it. */
+static bool
+flush_is_owed (struct sim *sim, const struct client_op *op, int result)
+{
+  const bool owed = sim->w.source_flush_failed;
+
+  if (op->kind == OP_FLUSH && result < 0)
+    sim->w.source_flush_failed = false;
+  return owed && op->kind == OP_FLUSH && result == -EIO;
+}
+
+/* The client's call has not reached the fake source. */
+static void
+check_served (struct sim *sim, const struct client_op *op, int result)
+{
+  const bool change = op->kind == OP_WRITE || op->kind == OP_ZERO;
+
+  if (result == -EPERM && sim->fence_asked && op->kind != OP_FLUSH &&
+      op->kind != OP_READ) {
+    sim->w.seen[SEEN_FENCED]++;
+    if (op->covered > 0)
+      sched_fail ("fence", "a call that was refused has been done");
+    return;
+  }
+  if (op->kind == OP_READ && result <= 0)
+    return;                     /* see checks_read */
+  if (sim->w.pivots == 0)
+    sched_fail ("I7", "the source was not asked");
+  if (result == 0 && change && op->covered != range_len (op->range))
+    sched_fail ("I7", "the disk has done %llu bytes of %llu",
+                (unsigned long long) op->covered,
+                (unsigned long long) range_len (op->range));
+  if (result != 0 && result != -EIO && result != -ENOSPC &&
+      !(result == -ENOTSUP && (op->flags & LEG_FAST_ZERO)))
+    sched_fail ("I7", "a client gets %d", result);
 }
 
 void
@@ -405,12 +496,14 @@ checks_call_ends (struct sim *sim, struct client_op *op, int result)
 
   sched_trace ("client: call %llu %llu-%llu, result -%llu", op->kind,
                op->range.start, op->range.end, -result);
+  checks_told (sim, op, result);
+  checks_flush (sim, op, result);
   if (op->calls == 0)
-    sched_fail ("I7", "the source was not asked");
-  if (result != op->result)
+    check_served (sim, op, result);
+  else if (result != op->result && !flush_is_owed (sim, op, result))
     sched_fail ("I7", "the client gets %d, but the source said %d", result,
                 op->result);
-  if (result == 0 && op->covered != range_len (op->range))
+  else if (result == 0 && op->covered != range_len (op->range))
     sched_fail ("I7", "the source has done %llu bytes of %llu",
                 (unsigned long long) op->covered,
                 (unsigned long long) range_len (op->range));

@@ -19,9 +19,10 @@
  * What is written back as it was is as stable as it was.
  */
 static void
-land_byte (struct world *w, const struct fake_request *fr,
+land_byte (struct fake_target *ft, const struct fake_request *fr,
            const struct fake_piece *piece, uint64_t b)
 {
+  struct image *im = ft->image;
   const bool own = fr->range.start <= b && b < fr->range.end;
   uint8_t value = 0;
 
@@ -29,15 +30,20 @@ land_byte (struct world *w, const struct fake_request *fr,
     value = piece->copy[b - piece->range.start];
   else if (fr->req->op == TARGET_WRITE)
     value = ((const uint8_t *) fr->req->buf)[b - fr->range.start];
-  if (!own && value == w->T[b])
+  if (!own && value == im->now[b])
     return;
-  w->T[b] = value;
-  w->cached[b] = 1;
-  w->acked[b] = 0;
+  if (own && ft->w->fenced && fr->req->lane == LANE_TEE)
+    sched_fail ("fence", "a client's byte %llu lands on the target",
+                (unsigned long long) b);
+  im->now[b] = value;
+  im->cached[b] = 1;
+  im->acked[b] = 0;
+  if (ft->serving && own)
+    ft->w->dropped[b] = 0;
 }
 
 bool
-image_step (struct world *w, const struct fake_request *fr,
+image_step (struct fake_target *ft, const struct fake_request *fr,
             struct fake_piece *piece)
 {
   const struct range r = piece->range;
@@ -45,7 +51,7 @@ image_step (struct world *w, const struct fake_request *fr,
 
   if (fr->req->op == TARGET_READ) {
     memcpy ((uint8_t *) fr->req->buf + (r.start - fr->range.start),
-            &w->T[r.start], range_len (r));
+            &ft->image->now[r.start], range_len (r));
     return true;
   }
   if (piece->edge && !piece->copy) {
@@ -53,18 +59,19 @@ image_step (struct world *w, const struct fake_request *fr,
     piece->copy = malloc (range_len (r));
     if (!piece->copy)
       abort ();
-    memcpy (piece->copy, &w->T[r.start], range_len (r));
+    memcpy (piece->copy, &ft->image->now[r.start], range_len (r));
     return false;
   }
   sched_trace ("target: bytes %llu-%llu land", r.start, r.end, 0, 0);
   for (b = r.start; b < r.end; b++)
-    land_byte (w, fr, piece, b);
+    land_byte (ft, fr, piece, b);
   return true;
 }
 
 void
-image_spoil_edges (struct world *w, const struct fake_request *fr)
+image_spoil_edges (struct fake_target *ft, const struct fake_request *fr)
 {
+  struct image *im = ft->image;
   uint64_t b;
   unsigned i;
 
@@ -76,11 +83,13 @@ image_spoil_edges (struct world *w, const struct fake_request *fr)
     sched_trace ("target: block %llu-%llu is spoilt", r.start, r.end, 0, 0);
     for (b = r.start; b < r.end; b++)
       if (b < fr->range.start || b >= fr->range.end) {
-        w->T[b] = GARBAGE;
-        w->cached[b] = 1;
-        w->acked[b] = 0;
+        im->now[b] = GARBAGE;
+        im->cached[b] = 1;
+        im->acked[b] = 0;
+        if (ft->serving)
+          ft->w->known[b] = 0;
       }
-    w->seen[SEEN_GARBAGE]++;
+    ft->w->seen[SEEN_GARBAGE]++;
   }
 }
 
@@ -88,17 +97,17 @@ void
 image_acked (struct fake_target *ft, const struct fake_request *fr,
              bool durable)
 {
-  struct world *w = ft->w;
+  struct image *im = ft->image;
   const struct range r = fr->range;
 
   /* What has landed is complete for later flushes, even if no good reply has
    * told.
    */
-  memset (&w->acked[fr->blocks.start], 1, range_len (fr->blocks));
+  memset (&im->acked[fr->blocks.start], 1, range_len (fr->blocks));
   if (durable) {
-    memcpy (&ft->view[r.start], &w->T[r.start], range_len (r));
-    memcpy (&w->stable[r.start], &w->T[r.start], range_len (r));
-    memset (&w->cached[r.start], 0, range_len (r));
+    memcpy (&ft->view[r.start], &im->now[r.start], range_len (r));
+    memcpy (&im->stable[r.start], &im->now[r.start], range_len (r));
+    memset (&im->cached[r.start], 0, range_len (r));
     memset (&ft->flushing[r.start], 0, range_len (r));
   }
 }
@@ -106,50 +115,67 @@ image_acked (struct fake_target *ft, const struct fake_request *fr,
 /*-- flushes ------------------------------------------------------------*/
 
 static void
-make_stable (struct world *w, uint64_t b, uint8_t value)
+make_stable (struct image *im, uint64_t b, uint8_t value)
 {
-  w->stable[b] = value;
-  if (w->T[b] == value)
-    w->cached[b] = w->acked[b] = 0;
+  im->stable[b] = value;
+  if (im->now[b] == value)
+    im->cached[b] = im->acked[b] = 0;
 }
 
+/* Clients' own disks may get several at once: the later one counts for all,
+ * and the earlier ones do more than they must.
+ */
 void
 image_begin_flush (struct fake_target *ft)
 {
-  const struct world *w = ft->w;
+  const struct image *im = ft->image;
+  const bool more = ft->flushes > 0;
   uint64_t b;
 
   ft->flushes++;
   ft->acked_meanwhile = false;
-  for (b = 0; b < w->size; b++) {
-    ft->flushing[b] = w->cached[b] && w->acked[b];
-    ft->ended[b] = !w->cached[b] || w->acked[b];
+  for (b = 0; b < ft->w->size; b++) {
+    ft->flushing[b] = (im->cached[b] && im->acked[b]) ||
+      (more && ft->flushing[b]);
+    ft->ended[b] = !im->cached[b] || im->acked[b] || (more && ft->ended[b]);
   }
-  memcpy (ft->snapshot, w->T, w->size);
+  memcpy (ft->snapshot, im->now, ft->w->size);
+}
+
+static void
+drop (struct fake_target *ft, uint64_t b, bool clients)
+{
+  ft->image->cached[b] = 0;     /* never to be stable */
+  if (ft->serving) {
+    ft->w->dropped[b] = 1;
+    if (!clients)
+      ft->w->drop_untold = true;
+  }
 }
 
 void
-image_end_flush (struct fake_target *ft, bool good)
+image_end_flush (struct fake_target *ft, bool good, bool clients)
 {
   struct world *w = ft->w;
   const bool late = sched_percent (50);
   unsigned fate = 0, i;
   uint64_t b;
 
+  ft->flushes--;
   for (b = 0; b < w->size; b++) {
     if (b % 64 == 0)
       fate = sched_rand (3);
     if (good && ft->ended[b])
-      ft->view[b] = w->T[b];
+      ft->view[b] = ft->image->now[b];
     if (!ft->flushing[b])
       continue;
     if (good || fate == 0)
-      make_stable (w, b, late ? w->T[b] : ft->snapshot[b]);
+      make_stable (ft->image, b, late ? ft->image->now[b] : ft->snapshot[b]);
     else if (fate == 1)
-      w->cached[b] = 0;         /* dropped: never to be stable */
+      drop (ft, b, clients);
   }
-  memset (ft->flushing, 0, w->size);
-  ft->flushes--;
+  if (ft->flushes == 0)
+    memset (ft->flushing, 0, w->size);
   if (good && ft->acked_meanwhile)
     w->seen[SEEN_ACK_DURING_FLUSH]++;
   for (i = 0; !good && i < MAX_REQUESTS; i++)
@@ -165,21 +191,23 @@ image_evict (struct world *w)
 {
   const uint64_t start = sched_rand (w->size);
   uint64_t end = start + 1 + sched_rand (1024), b;
+  struct image *im = w->pivots > 0 && sched_percent (50) ? w->disk : w->copy;
   struct fake_target *ft;
 
   if (end > w->size)
     end = w->size;
   for (b = start; b < end; b++)
-    if (w->cached[b]) {
-      w->stable[b] = w->T[b];
-      w->cached[b] = w->acked[b] = 0;
+    if (im->cached[b]) {
+      im->stable[b] = im->now[b];
+      im->cached[b] = im->acked[b] = 0;
       for (ft = w->targets; ft; ft = ft->next)
-        ft->flushing[b] = 0;
+        if (ft->image == im)
+          ft->flushing[b] = 0;
     }
 }
 
 void
-image_cut_power (struct world *w)
+image_cut_power (struct world *w, struct image *im)
 {
   bool gone = true;
   uint64_t b;
@@ -188,21 +216,26 @@ image_cut_power (struct world *w)
     if (b % 64 == 0)
       gone = sched_percent (80);
     if (gone)
-      w->T[b] = w->stable[b];
+      im->now[b] = im->stable[b];
     else
-      w->stable[b] = w->T[b];
-    w->cached[b] = w->acked[b] = 0;
+      im->stable[b] = im->now[b];
+    im->cached[b] = im->acked[b] = 0;
   }
-  w->power_was_cut = true;
+  if (im == w->disk)
+    w->disk_cuts++;
+  else
+    w->power_was_cut = true;
   sched_trace ("target: power cut", 0, 0, 0, 0);
 }
 
 void
-image_forget_dropped (struct world *w)
+image_forget_dropped (struct world *w, struct image *im)
 {
   uint64_t b;
 
   for (b = 0; b < w->size; b++)
-    if (!w->cached[b])
-      w->T[b] = w->stable[b];
+    if (!im->cached[b])
+      im->now[b] = im->stable[b];
+  if (im == w->disk)
+    w->disk_cuts++;
 }

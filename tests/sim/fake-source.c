@@ -14,6 +14,47 @@
 
 #define GARBAGE 0xee
 
+static void
+world_point (struct world *w)
+{
+  w->S = w->disk->now;
+  w->T = w->copy->now;
+  w->stable = w->copy->stable;
+  w->cached = w->copy->cached;
+  w->acked = w->copy->acked;
+}
+
+/* What the old source had is on its medium: nobody has asked. */
+static void
+close_source (struct world *w)
+{
+  memcpy (w->disk->stable, w->S, w->size);
+  memset (w->disk->cached, 0, w->size);
+  memset (w->disk->acked, 0, w->size);
+}
+
+void
+world_pivot (struct world *w)
+{
+  struct fake_target *ft;
+  struct image *old = w->disk;
+
+  if (w->pivots++ == 0)
+    close_source (w);
+  else
+    w->seen[SEEN_PIVOT_BACK]++;
+  w->disk = w->copy;
+  w->copy = old;
+  world_point (w);
+  for (ft = w->targets; ft; ft = ft->next) {
+    ft->serving = ft->image == w->disk;
+    if (ft->serving)
+      w->features = ft->target;
+  }
+  memset (w->dropped, 0, sizeof w->dropped);
+  w->power_was_cut = w->drop_untold = false;
+}
+
 void
 world_init (struct world *w, uint64_t size, uint64_t target_size,
             uint32_t block)
@@ -22,6 +63,9 @@ world_init (struct world *w, uint64_t size, uint64_t target_size,
   w->size = size;
   w->target_size = target_size;
   w->block = block;
+  w->disk = &w->images[0];
+  w->copy = &w->images[1];
+  world_point (w);
 }
 
 struct client_op *
@@ -90,6 +134,14 @@ may_become (const struct client_op *op, enum op_kind kind, unsigned flags)
     flags == (op->flags | as_zero);
 }
 
+/* Clients have another disk for good. */
+static void
+check_still_used (const struct world *w)
+{
+  if (w->pivots > 0)
+    sched_fail ("I12", "the old source is used after a pivot");
+}
+
 /* The engine changes the source. */
 static struct client_op *
 begin_call (struct world *w, enum op_kind kind, struct range r,
@@ -97,6 +149,7 @@ begin_call (struct world *w, enum op_kind kind, struct range r,
 {
   struct client_op *op = world_my_op (w);
 
+  check_still_used (w);
   if (!op)
     sched_fail ("I4", "a thread of the engine changes the source");
   if (op->over)
@@ -161,7 +214,7 @@ follow (struct world *w, struct range r)
   if (!w->following)
     return;
   memcpy (&w->T[r.start], &w->S[r.start], n);
-  memcpy (&w->targets->view[r.start], &w->S[r.start], n);
+  memcpy (&world_session (w, false)->view[r.start], &w->S[r.start], n);
   memset (&w->cached[r.start], 1, n);
   memset (&w->acked[r.start], 1, n);
 }
@@ -174,6 +227,7 @@ land (struct world *w, struct range r, const uint8_t *buf, int value)
   const int result = draw_error (w);
   unsigned n, i, quota;
 
+  w->changing++;
   maybe_slow (w);
   n = world_cut (r, pieces);
   quota = result == 0 ? n : (unsigned) sched_rand (n + 1);
@@ -182,6 +236,9 @@ land (struct world *w, struct range r, const uint8_t *buf, int value)
 
     sched_yield_here ();
     sched_trace ("source: bytes %llu-%llu land", p.start, p.end, 0, 0);
+    check_still_used (w);
+    if (w->fenced)
+      sched_fail ("fence", "a client's bytes land on the source");
     if (buf)
       memcpy (&w->S[p.start], buf + (p.start - r.start), range_len (p));
     else if (value >= 0)
@@ -193,6 +250,7 @@ land (struct world *w, struct range r, const uint8_t *buf, int value)
   }
   maybe_slow (w);
   sched_yield_here ();
+  w->changing--;
   return result;
 }
 
@@ -206,6 +264,7 @@ source_pread (struct source *s, void *buf, uint32_t count, uint64_t offset)
 
   if (count == 0 || r.end > w->size)
     sched_fail ("legs", "read of the source out of range");
+  check_still_used (w);
   maybe_slow (w);
   n = world_cut (r, pieces);
   for (i = 0; i < n; i++) {
@@ -266,11 +325,22 @@ source_flush (struct source *s)
 {
   struct world *w = world_of (s);
   const struct range none = { 0, 0 };
-  struct client_op *op = begin_call (w, OP_FLUSH, none, 0, NULL);
+  struct client_op *op;
+  int r;
 
+  check_still_used (w);
+  if (!w->told_flush)
+    sched_fail ("legs", "flush of a source that cannot");
+  /* The job itself flushes before a switch. */
+  op = world_my_op (w) ? begin_call (w, OP_FLUSH, none, 0, NULL) : NULL;
+  w->flushing++;
   maybe_slow (w);
   sched_yield_here ();
-  return end_call (op, none, draw_error (w), false);
+  r = draw_error (w);
+  w->flushing--;
+  if (!op && r < 0)
+    w->source_flush_failed = true;
+  return op ? end_call (op, none, r, false) : r;
 }
 
 int
@@ -318,6 +388,7 @@ source_extents (struct source *s, struct range r, extent_fn *fn,
     sched_fail ("legs", "extents of a source that has none");
   if (range_empty (r) || r.end > w->size)
     sched_fail ("legs", "extents of the source out of range");
+  check_still_used (w);
   sched_yield_here ();
   if (sched_percent (w->faults.source_error))
     return -EIO;
@@ -338,6 +409,7 @@ world_open_source (struct world *w)
 {
   w->clients_source = (struct fake_source) {
     .source = { .ops = &fake_source_ops,
+                .can_flush = w->told_flush,
                 .can_fast_zero = sched_percent (60),
                 .can_extents = sched_percent (70) },
     .w = w,

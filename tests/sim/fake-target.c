@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The fake target: sessions, requests in pieces, losses; and what it checks:
- * no two writes in flight that overlap or share a block (I5, I10), one flush
- * at a time (I11), no tee while there has only been background mode (I4),
- * nothing that the job was told not to send, the limits of legs.h, buffers
- * left alone while in flight, one wait for each submit.  See fakes.h.
+/* The fake target: sessions, requests in pieces, losses; see fakes.h.  What it
+ * checks is in fake-checks.c.
  */
 
 #include <config.h>
@@ -30,13 +27,13 @@ is_over (const struct fake_target *ft)
   return ft->down || ft->lost;
 }
 
-static struct range
+struct range
 request_bytes (const struct target_req *req)
 {
   return (struct range) { req->offset, req->offset + req->count };
 }
 
-static struct range
+struct range
 request_blocks (const struct fake_target *ft, const struct target_req *req)
 {
   return range_outer (request_bytes (req), ft->target.block,
@@ -55,145 +52,6 @@ checksum (const struct target_req *req)
   for (i = 0; i < req->count; i++)
     h = (h ^ buf[i]) * UINT64_C (0x100000001b3);
   return h;
-}
-
-/*-- checks -------------------------------------------------------------*/
-
-static bool
-all_zero (const uint8_t *p, uint64_t n)
-{
-  while (n > 0 && *p == 0)
-    p++, n--;
-  return n == 0;
-}
-
-/* Does it carry what the client's call says? */
-static bool
-carries (struct world *w, const struct target_req *req,
-         const struct client_op *op)
-{
-  const uint8_t *data = op->buf + (req->offset - op->range.start);
-
-  if (op->kind != OP_WRITE)
-    return req->op == TARGET_ZERO && op->kind != OP_FLUSH;
-  if (req->op == TARGET_WRITE)
-    return memcmp (req->buf, data, req->count) == 0;
-  if (!w->detect_zeroes || !all_zero (data, req->count))
-    return false;
-  w->seen[SEEN_DETECTED]++;
-  return true;
-}
-
-static void
-check_client_request (struct world *w, const struct target_req *req)
-{
-  struct client_op *op = world_my_op (w);
-
-  if (!op)
-    sched_fail ("I4", "the tee lane carries data that is no client's");
-  if (w->may_tee == TEE_NEVER)
-    sched_fail ("I4", "a client's data goes to the target in background "
-                "mode");
-  if (req->offset < op->range.start ||
-      req->offset + req->count > op->range.end)
-    sched_fail ("I4", "a tee goes beyond the client's range");
-  if (!carries (w, req, op))
-    sched_fail ("I4", "a tee carries other data than the client's");
-  if ((req->flags & LEG_MAY_TRIM) && op->kind == OP_ZERO &&
-      !(op->flags & LEG_MAY_TRIM))
-    sched_fail ("I4", "a zero that wants no hole may make one");
-  if ((req->flags & LEG_FUA) && w->defer_flush)
-    sched_fail ("defer", "a client's FUA goes to the target");
-  if (w->may_tee == TEE_AFTER_SCAN)
-    w->seen[SEEN_AUTO_TEE]++;
-  op->teed = w->teed = true;
-}
-
-static void
-check_flush (const struct fake_target *ft, const struct target_req *req)
-{
-  if (!ft->target.can_flush)
-    sched_fail ("legs", "flush to a target that has none");
-  if (req->count != 0)
-    sched_fail ("legs", "flush with a length");
-  if (ft->flushes > 0 && !is_over (ft))
-    sched_fail ("I11", "two target flushes in flight");
-  if (ft->w->defer_flush && world_my_op (ft->w))
-    sched_fail ("defer", "a client's flush goes to the target");
-}
-
-static void
-check_shape (const struct fake_target *ft, const struct target_req *req)
-{
-  const bool zero = req->op == TARGET_ZERO;
-
-  if (req->count == 0 || req->offset + req->count > ft->w->size)
-    sched_fail ("legs", "request to the target out of range");
-  if (req->count > (zero ? TARGET_MAX_ZERO : LEG_MAX_REQUEST))
-    sched_fail ("legs", "request to the target of %u bytes", req->count);
-  if ((req->flags & LEG_FUA) && !ft->target.can_fua)
-    sched_fail ("legs", "FUA to a target that has none");
-  if ((req->flags & LEG_MAY_TRIM) && !(zero && ft->w->unmap))
-    sched_fail ("legs", "op %u may punch holes", req->op);
-  if (req->flags & ~(unsigned) (LEG_FUA | LEG_MAY_TRIM))
-    sched_fail ("legs", "flags %x for the target", req->flags);
-}
-
-/* Is a write of blocks that another request is still busy with? */
-static void
-check_alone (const struct fake_target *ft, const struct target_req *req)
-{
-  const struct range blocks = request_blocks (ft, req);
-  unsigned i;
-
-  for (i = 0; i < MAX_REQUESTS; i++) {
-    const struct fake_request *fr = &ft->requests[i];
-
-    if (fr->req && !fr->req->done && fr->write &&
-        range_overlap (fr->blocks, blocks))
-      sched_fail ("I10", "%s in flight at the target: op %u lane %u "
-                  "%llu-%llu and op %u lane %u %llu-%llu, block %u",
-                  range_overlap (fr->range, request_bytes (req))
-                  ? "overlapping writes" : "writes of the same block",
-                  fr->req->op, fr->req->lane,
-                  (unsigned long long) fr->range.start,
-                  (unsigned long long) fr->range.end, req->op, req->lane,
-                  (unsigned long long) req->offset,
-                  (unsigned long long) req->offset + req->count,
-                  ft->target.block);
-  }
-}
-
-static void
-note_neighbours (const struct fake_target *ft, const struct target_req *req)
-{
-  struct world *w = ft->w;
-  const struct range r = request_bytes (req);
-  const struct range blocks = request_blocks (ft, req);
-  unsigned i;
-
-  for (i = 0; i < w->nr_clients; i++)
-    if (w->ops[i].active && range_overlap (w->ops[i].range, blocks) &&
-        !range_overlap (w->ops[i].range, r))
-      w->seen[SEEN_SHARED_BLOCK]++;
-}
-
-static void
-check_request (struct fake_target *ft, const struct target_req *req)
-{
-  if (req->op == TARGET_FLUSH) {
-    check_flush (ft, req);
-    return;
-  }
-  check_shape (ft, req);
-  if (req->op == TARGET_READ)
-    return;
-  if (req->lane == LANE_TEE)
-    check_client_request (ft->w, req);
-  else if (world_my_op (ft->w))
-    sched_fail ("I5", "a client's data goes through the copy lane");
-  check_alone (ft, req);
-  note_neighbours (ft, req);
 }
 
 /*-- requests -----------------------------------------------------------*/
@@ -218,10 +76,10 @@ reply (struct fake_target *ft, struct fake_request *fr, int result)
   if (checksum (req) != fr->sum && req->op != TARGET_READ)
     sched_fail ("legs", "a buffer has changed while it was in flight");
   if (req->op == TARGET_FLUSH)
-    image_end_flush (ft, result == 0);
+    image_end_flush (ft, result == 0, fr->op != NULL);
   else if (fr->write) {
     if (result != 0 && !ft->dead && sched_percent (30))
-      image_spoil_edges (ft->w, fr);
+      image_spoil_edges (ft, fr);
     image_acked (ft, fr, result == 0 && (req->flags & LEG_FUA));
     if (result == 0 && !(req->flags & LEG_FUA) && ft->flushes > 0)
       ft->acked_meanwhile = true;
@@ -229,6 +87,10 @@ reply (struct fake_target *ft, struct fake_request *fr, int result)
   for (i = 0; i < fr->nr_pieces; i++) {
     free (fr->pieces[i].copy);
     fr->pieces[i].copy = NULL;
+  }
+  if (fr->op && fr->write) {
+    fr->op->tracked = false;
+    fr->op->covered += result == 0 ? req->count : 0;
   }
   fr->replied_ok = result == 0;
   req->result = result;
@@ -269,8 +131,9 @@ cut_request (struct fake_target *ft, struct fake_request *fr)
 }
 
 static void
-draw_plan (struct world *w, struct fake_request *fr)
+draw_plan (struct fake_target *ft, struct fake_request *fr)
 {
+  struct world *w = ft->w;
   const bool flush = fr->req->op == TARGET_FLUSH;
 
   fr->plan = 0;
@@ -283,7 +146,8 @@ draw_plan (struct world *w, struct fake_request *fr)
   }
   else if (fr->write && sched_percent (w->faults.lie))
     fr->quota--;
-  fr->stuck = sched_percent (w->faults.stuck);
+  /* Who serves clients has a deadline of its own. */
+  fr->stuck = !ft->serving && sched_percent (w->faults.stuck);
   if (sched_percent (flush ? w->faults.flush_slow : w->faults.target_slow))
     fr->not_before = sched_now () + sched_rand (SLOWEST_NS);
 }
@@ -295,12 +159,13 @@ target_submit (struct target *t, struct target_req *req)
   struct fake_request *fr;
 
   sched_yield_here ();
-  check_request (ft, req);
+  target_check_request (ft, req);
   fr = find_request (ft, NULL);
   if (!fr)
     sched_fail ("sim", "too many requests in flight");
   memset (fr, 0, sizeof *fr);
   fr->req = req;
+  fr->op = ft->serving ? world_my_op (ft->w) : NULL;
   fr->range = request_bytes (req);
   fr->blocks = request_blocks (ft, req);
   fr->write = req->op == TARGET_WRITE || req->op == TARGET_ZERO;
@@ -309,6 +174,8 @@ target_submit (struct target *t, struct target_req *req)
   sched_trace ("target: %llu-%llu op %llu lane %llu submitted",
                fr->range.start, fr->range.end, req->op, req->lane);
   if (is_over (ft)) {
+    if (fr->op)
+      fr->op->tracked = false;
     req->result = -ENOTCONN;
     req->done = true;
     return;
@@ -317,7 +184,7 @@ target_submit (struct target *t, struct target_req *req)
     image_begin_flush (ft);
   else
     cut_request (ft, fr);
-  draw_plan (ft->w, fr);
+  draw_plan (ft, fr);
   sched_yield_here ();
 }
 
@@ -358,7 +225,7 @@ target_extents (struct target *t, struct range r, extent_fn *fn,
   if (sched_percent (ft->w->faults.target_error))
     return -EIO;
   return world_extents (t->connections > 1 && sched_percent (50)
-                        ? ft->view : ft->w->T, r, fn, opaque);
+                        ? ft->view : ft->image->now, r, fn, opaque);
 }
 
 /*-- sessions -----------------------------------------------------------*/
@@ -410,7 +277,7 @@ poller (void *vp)
     ft->told = true;
     if (!ft->down && ft->target.lost) {
       sched_trace ("target: tells the loss", 0, 0, 0, 0);
-      ft->target.lost (ft->target.lost_opaque, -ECONNRESET);
+      ft->target.lost (ft->target.lost_opaque, &ft->target, -ECONNRESET);
     }
   }
 }
@@ -442,14 +309,16 @@ static const struct target_ops fake_target_ops = {
 };
 
 struct fake_target *
-fake_target_new (struct world *w)
+fake_target_new (struct world *w, bool serving)
 {
   struct fake_target *ft = calloc (1, sizeof *ft);
 
   if (!ft)
     abort ();
-  image_forget_dropped (w);
-  memcpy (ft->view, w->T, w->target_size);
+  ft->serving = serving;
+  ft->image = serving ? w->disk : w->copy;
+  image_forget_dropped (w, ft->image);
+  memcpy (ft->view, ft->image->now, w->target_size);
   ft->w = w;
   ft->target = (struct target) {
     .ops = &fake_target_ops,
@@ -464,6 +333,11 @@ fake_target_new (struct world *w)
   };
   if (!ft->target.can_flush)
     ft->target.can_fua = false;
+  if (serving) {
+    ft->target = w->features;
+    ft->target.lost = NULL;
+    ft->target.lost_opaque = NULL;
+  }
   ft->next = w->targets;
   w->targets = ft;
   if (thread_start (&ft->poller, "target", poller, ft) != 0)
@@ -487,14 +361,62 @@ fake_target_lose (struct fake_target *ft, bool power_cut)
         ft->requests[i].write && ft->requests[i].req->lane == LANE_TEE)
       tee = true;
   for (b = 0; b < w->size; b++)
-    unflushed = unflushed || w->acked[b];
-  if (power_cut && tee && unflushed)
+    unflushed = unflushed || ft->image->acked[b];
+  if (ft->serving) {
+    w->disk_losses++;
+    if (unflushed)
+      w->seen[SEEN_DISK_LOST]++;
+  }
+  else if (power_cut && tee && unflushed)
     w->seen[SEEN_LOSS_DURING_TEE]++;
   ft->lost = true;
   if (power_cut) {
     ft->dead = true;
-    image_cut_power (w);
+    image_cut_power (w, ft->image);
   }
+}
+
+struct fake_target *
+world_session (struct world *w, bool serving)
+{
+  struct fake_target *ft = w->targets;
+
+  while (ft && ft->serving != serving)
+    ft = ft->next;
+  return ft;
+}
+
+/* Does a client's call change any leg now? */
+bool
+world_client_changes (struct world *w)
+{
+  const struct fake_target *ft;
+  unsigned i;
+
+  if (w->changing > 0)
+    return true;
+  for (ft = w->targets; ft; ft = ft->next)
+    for (i = 0; i < MAX_REQUESTS; i++)
+      if (ft->requests[i].req && !ft->requests[i].req->done &&
+          ft->requests[i].write && ft->requests[i].req->lane == LANE_TEE)
+        return true;
+  return false;
+}
+
+bool
+world_busy (struct world *w, bool changes)
+{
+  const struct fake_target *ft;
+  unsigned i;
+
+  if (w->changing > 0 || (!changes && w->flushing > 0))
+    return true;
+  for (ft = w->targets; ft; ft = ft->next)
+    for (i = 0; i < MAX_REQUESTS; i++)
+      if (ft->requests[i].req && !ft->requests[i].req->done &&
+          (ft->requests[i].write || !changes))
+        return true;
+  return false;
 }
 
 /*-- I/O steps ----------------------------------------------------------*/
@@ -554,7 +476,7 @@ request_step (struct fake_target *ft, struct fake_request *fr)
   for (i = 0; i < fr->nr_pieces; i++)
     if (!(fr->landed & (1u << i)) && sched_rand (++n) == 0)
       pick = i;
-  if (image_step (ft->w, fr, &fr->pieces[pick]))
+  if (image_step (ft, fr, &fr->pieces[pick]))
     fr->landed |= 1u << pick;
 }
 

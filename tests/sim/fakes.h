@@ -29,6 +29,11 @@
  * shutdown; until each request in flight has been told -ENOTCONN its pieces
  * may still land, and never after.
  *
+ * After a pivot the target's image is the clients' disk and its session
+ * *serves* them (`serving`): a lost one is opened again, with the cache as it
+ * is, or as a power cut has left it.  The image of the old source is the
+ * target of the next job.
+ *
  * The fakes also check what the engine does with them; what is wrong ends the
  * run with the number of the rule.
  */
@@ -62,7 +67,7 @@ struct faults {
   unsigned lie;
 };
 
-enum op_kind { OP_WRITE, OP_ZERO, OP_TRIM, OP_FLUSH };
+enum op_kind { OP_WRITE, OP_ZERO, OP_TRIM, OP_FLUSH, OP_READ };
 
 /* A client's call in progress, and what the source has seen of it. */
 struct client_op {
@@ -70,10 +75,11 @@ struct client_op {
   enum op_kind kind;
   struct range range;
   unsigned flags;
-  uint8_t *buf;                 /* OP_WRITE */
+  uint8_t *buf;                 /* OP_WRITE, OP_READ */
   uint64_t number;              /* of all calls, from 1 */
   unsigned job;                 /* the job when it was called; 0: none */
-  bool overlapped;              /* by another call at any time */
+  bool overlapped;              /* by another change at any time */
+  bool cut;                     /* the clients' disk lost its power */
 
   uint64_t covered;             /* bytes that the source has done */
   unsigned calls;
@@ -101,6 +107,14 @@ enum witness {
   SEEN_AUTO_TEE,                /* a tee by copy mode auto */
   SEEN_DETECTED,                /* a client's data is sent as a zero */
   SEEN_SKIPPED,                 /* a zero was not sent: both sides have it */
+  SEEN_PIVOT,                   /* while clients' calls are held */
+  SEEN_PIVOT_FAILED,            /* ... and it was not for this time */
+  SEEN_PIVOT_BACK,              /* the second one, to the old source */
+  SEEN_DISK_LOST,               /* the clients' disk, with data unflushed */
+  SEEN_DETACH,                  /* while clients' calls are held */
+  SEEN_BARRIER,                 /* the same */
+  SEEN_FENCED,                  /* a client's call is refused */
+  SEEN_PAUSED,                  /* with something dirty */
   NR_WITNESSES
 };
 
@@ -112,6 +126,7 @@ struct fake_piece {
 
 struct fake_request {
   struct target_req *req;       /* NULL: slot is free */
+  struct client_op *op;         /* whose call it serves; or NULL */
   bool write;                   /* or zero */
   bool stuck;                   /* nothing happens until unstuck */
   uint64_t not_before;          /* nothing happens before that time */
@@ -132,9 +147,18 @@ struct fake_source {
   struct world *w;
 };
 
+/* The bytes of a disk. */
+struct image {
+  uint8_t now[MAX_DISK], stable[MAX_DISK];
+  uint8_t cached[MAX_DISK];     /* now is not yet in stable */
+  uint8_t acked[MAX_DISK];      /* ... and the write has ended */
+};
+
 struct fake_target {
   struct target target;
   struct world *w;
+  struct image *image;
+  bool serving;                 /* the clients; not a job's target */
   struct fake_target *next;     /* all that are not yet freed */
   struct thread poller;
   bool down;                    /* shut down by the engine */
@@ -160,11 +184,28 @@ struct world {
   uint64_t size, target_size;
   uint32_t block;               /* of the target */
   struct faults faults;         /* may change during a run */
+  bool faults_ended;
   struct fake_source clients_source, copy_source;
 
-  uint8_t S[MAX_DISK], T[MAX_DISK], stable[MAX_DISK];
-  uint8_t cached[MAX_DISK];     /* T not yet in stable */
-  uint8_t acked[MAX_DISK];      /* ... and the write has ended */
+  struct image images[2];
+  struct image *disk, *copy;    /* the clients' and the other one */
+  uint8_t *S;                   /* disk->now */
+  uint8_t *T, *stable, *cached, *acked; /* copy's */
+
+  /* The clients' disk after a pivot. */
+  unsigned pivots;
+  struct target features;       /* of each session */
+  unsigned disk_losses, disk_cuts;
+  uint8_t dropped[MAX_DISK];    /* by a failed flush */
+  bool drop_untold;             /* ... which was not a client's */
+
+  /* What clients were told: the last that was written, if it is known. */
+  uint8_t told[MAX_DISK], known[MAX_DISK];
+
+  bool told_flush;              /* clients may flush */
+  bool source_flush_failed;     /* and no client has asked for it */
+  unsigned changing, flushing;  /* calls of the fake source now */
+  bool fenced;                  /* no client may change anything */
 
   struct fake_target *targets;
   bool power_was_cut;           /* in this job's session */
@@ -198,7 +239,17 @@ extern struct client_op *world_my_op (struct world *w);
 extern bool world_client_touches (const struct world *w, uint64_t byte);
 
 /* A new session; features are drawn by the scheduler's generator. */
-extern struct fake_target *fake_target_new (struct world *w);
+extern struct fake_target *fake_target_new (struct world *w, bool serving);
+
+/* The session of the job, or of the clients' disk; NULL: none. */
+extern struct fake_target *world_session (struct world *w, bool serving);
+
+/* The job's target is the clients' disk from now on. */
+extern void world_pivot (struct world *w);
+
+/* Is any request in flight on either leg?  changes: other than reads. */
+extern bool world_client_changes (struct world *w);
+extern bool world_busy (struct world *w, bool changes);
 
 /* The other side ends the session (any coroutine, or an I/O step). */
 extern void fake_target_lose (struct fake_target *ft, bool power_cut);
@@ -220,31 +271,42 @@ extern unsigned world_cut (struct range r, struct range *pieces);
 extern int world_extents (const uint8_t *image, struct range r,
                           extent_fn *fn, void *opaque);
 
+/* Of a request to the target. */
+extern struct range request_bytes (const struct target_req *req);
+extern struct range request_blocks (const struct fake_target *ft,
+                                    const struct target_req *req);
+
+/* fake-checks.c: of a request that is submitted. */
+extern void target_check_request (struct fake_target *ft,
+                                  const struct target_req *req);
+
 /* fake-image.c: the target's bytes, and what becomes of them. */
 
 /* One step of a piece: lands it, or takes the copy of an edge.  Returns true
  * if it has landed.
  */
-extern bool image_step (struct world *w, const struct fake_request *fr,
+extern bool image_step (struct fake_target *ft, const struct fake_request *fr,
                         struct fake_piece *piece);
 
 /* The request has failed: its edges hold anything, but for its own bytes. */
-extern void image_spoil_edges (struct world *w, const struct fake_request *fr);
+extern void image_spoil_edges (struct fake_target *ft,
+                               const struct fake_request *fr);
 
 /* The request has been replied to. */
 extern void image_acked (struct fake_target *ft,
                          const struct fake_request *fr, bool durable);
 
 extern void image_begin_flush (struct fake_target *ft);
-extern void image_end_flush (struct fake_target *ft, bool good);
+/* clients: it was a client's. */
+extern void image_end_flush (struct fake_target *ft, bool good, bool clients);
 
 /* The cache writes back what it likes, when it likes. */
 extern void image_evict (struct world *w);
-extern void image_cut_power (struct world *w);
+extern void image_cut_power (struct world *w, struct image *image);
 
 /* What a failed flush has dropped is read from the medium again in the end;
  * a new session could not know of it.
  */
-extern void image_forget_dropped (struct world *w);
+extern void image_forget_dropped (struct world *w, struct image *image);
 
 #endif /* SIM_FAKES_H */

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See scenarios.h.
- *
- * Profiles are drawn by a generator of their own, so that the order in which
- * a run draws does not change its profile.
- */
+/* The named profiles; see scenarios.h. */
 
 #include <config.h>
 
@@ -11,126 +7,6 @@
 #include <string.h>
 
 #include "scenarios.h"
-
-static uint64_t state;
-
-static uint64_t
-draw (uint64_t n)
-{
-  uint64_t z = state += UINT64_C (0x9e3779b97f4a7c15);
-
-  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
-  return (z ^ (z >> 31)) % n;
-}
-
-/* Mostly 0: runs without faults see more of the rest. */
-static unsigned
-sometimes (unsigned percent)
-{
-  return draw (3) == 0 ? 1 + (unsigned) draw (percent) : 0;
-}
-
-static void
-draw_faults (struct faults *f)
-{
-  f->source_error = sometimes (10);
-  f->source_slow = sometimes (30);
-  f->refuse_fast_zero = (unsigned) draw (3) * 50;
-  f->target_error = sometimes (20);
-  f->target_slow = sometimes (20);
-  f->flush_error = sometimes (40);
-  f->flush_slow = sometimes (60);
-  f->stuck = draw (6) == 0 ? 2 : 0;
-  f->evict = sometimes (40);
-  f->loss_permille = draw (3) == 0 ? 1 + (unsigned) draw (10) : 0;
-  f->power_cut = (unsigned) draw (3) * 50;
-}
-
-/* Large granules are slow, since every byte is looked at after every step. */
-static void
-draw_geometry (struct profile *p, bool may_be_large)
-{
-  static const unsigned shifts[] = { 0, 0, 0, 1, 1, 2, 3, 3 };
-
-  if (draw (50) == 0 && may_be_large) {
-    p->granularity = 64 << 10;
-    p->granules = 2 + (unsigned) draw (2);
-    p->ops /= 2;
-    return;
-  }
-  p->granularity = UINT64_C (512) << (draw (3) == 0 ? shifts[draw (8)] : 0);
-  p->granules = 3 + (unsigned) draw (p->granularity == 512 ? 18
-                                     : p->granularity < 4096 ? 10 : 3);
-}
-
-/* Of any size up to the granule; blocks of 1 are what there mostly is. */
-static uint32_t
-draw_block (uint64_t granularity)
-{
-  uint64_t block = draw (2) ? 1 : UINT64_C (1) << draw (17);
-
-  return (uint32_t) (block < granularity ? block : granularity);
-}
-
-static void
-draw_job (struct profile *p)
-{
-  p->block = draw_block (p->granularity);
-  p->auto_percent = (unsigned) draw (3) * 33;
-  p->none_percent = (unsigned) draw (3) * 25;
-  p->detect_percent = (unsigned) draw (3) * 40;
-  p->is_zero_percent = (unsigned) draw (3) * 30;
-  p->defer_percent = draw (3) == 0 ? 50 : 0;
-}
-
-void
-profile_draw (struct profile *p, uint64_t seed,
-              const struct scenario *scenario)
-{
-  state = seed ^ UINT64_C (0x70726f66696c6521);
-  memset (p, 0, sizeof *p);
-  p->clients = 1 + (unsigned) draw (MAX_CLIENTS);
-  p->ops = 5 + (unsigned) draw (30);
-  draw_geometry (p, !scenario);
-  p->hot_granules = 1 + (unsigned) draw (4);
-  p->writes = 50;
-  p->zeroes = (unsigned) draw (3) * 12;
-  p->trims = (unsigned) draw (3) * 10;
-  p->flushes = (unsigned) draw (3) * 12;
-  p->fua_percent = (unsigned) draw (3) * 15;
-  p->aligned_percent = (unsigned) draw (4) * 30;
-  p->data_percent = (unsigned) draw (4) * 33;
-  p->equal = draw (4) == 0;
-  p->orders = 2 + (unsigned) draw (10);
-  p->restart_percent = sometimes (40);
-  p->mode_percent = (unsigned) draw (4) * 20;
-  p->speed_percent = sometimes (40);
-  p->lose_percent = sometimes (20);
-  p->settle_percent = (unsigned) draw (4) * 30;
-  p->power_cut = (unsigned) draw (3) * 50;
-  p->write_blocking_percent = (unsigned) draw (3) * 50;
-  draw_job (p);
-  p->restart_at_once = draw (2);
-  p->meddler = draw (3) == 0;
-  p->early_percent = 50;
-  draw_faults (&p->faults);
-  if (scenario)
-    scenario->change (p);
-}
-
-uint64_t
-profile_size (const struct profile *p, uint64_t seed)
-{
-  uint64_t size = p->granules * p->granularity;
-
-  state = seed ^ UINT64_C (0x73697a652073697a);
-  if (draw (2))
-    size -= draw (p->granularity);
-  return size;
-}
-
-/*-- named --------------------------------------------------------------*/
 
 /* Small, write-blocking from the start, no faults but the ones set here. */
 static void
@@ -145,6 +21,9 @@ calm (struct profile *p)
   p->meddler = false;
   p->auto_percent = p->none_percent = p->is_zero_percent = 0;
   p->defer_percent = 0;
+  p->pause_percent = p->pivot_percent = p->detach_percent = 0;
+  p->hold_percent = p->fence_percent = p->keep_percent = 0;
+  p->no_flush = false;
 }
 
 /* A tee that clears after its I/O clears what the loss has marked. */
@@ -437,6 +316,130 @@ defer (struct profile *p)
   p->faults.evict = 20;
 }
 
+/* Clients are moved under load. */
+static void
+pivot (struct profile *p)
+{
+  calm (p);
+  p->clients = 3;
+  p->ops = 30;
+  p->reads = 25;
+  p->flushes = 10;
+  p->zeroes = 10;
+  p->needs_flush = true;
+  p->write_blocking_percent = 50;
+  p->orders = 4;
+  p->settle_percent = 100;
+  p->pivot_percent = 60;
+  p->keep_percent = 30;
+  p->reopen_percent = 30;
+}
+
+/* ... but the target is lost, or a flush fails or hangs, or the time is too
+ * short; and the clients go on with the source.
+ */
+static void
+pivot_fails (struct profile *p)
+{
+  pivot (p);
+  p->orders = 10;
+  p->pivot_percent = 90;
+  p->max_pause_ms = draw (2) ? 30 : 0;
+  p->lose_percent = 20;
+  p->pause_percent = (unsigned) draw (2) * 30;
+  p->restart_at_once = true;
+  p->faults.flush_error = 40;
+  p->faults.source_error = (unsigned) draw (2) * 10;
+  p->faults.flush_slow = 60;
+  p->faults.source_slow = 30;
+  p->faults.stuck = (unsigned) draw (2) * 3;
+  p->faults.loss_permille = (unsigned) draw (2) * 10;
+  p->faults.power_cut = 50;
+}
+
+/* From the source to the target and back again. */
+static void
+pivot_back (struct profile *p)
+{
+  pivot (p);
+  p->ops = 40;
+  p->orders = 10;
+  p->pivot_percent = 80;
+  p->block = draw (2) ? 1 : 512;
+  p->aligned_percent = 30;
+  p->equal = true;
+}
+
+/* The clients' disk is lost and comes back, with a job or without one. */
+static void
+pivot_lost (struct profile *p)
+{
+  pivot_back (p);
+  p->ops = 60;
+  p->orders = 12;
+  p->flushes = 20;
+  p->fua_percent = 10;
+  p->lose_percent = 40;
+  p->power_cut = 50;
+  p->faults.loss_permille = 3;
+  p->faults.power_cut = 50;
+  p->faults.target_slow = 20;
+}
+
+static void
+detach (struct profile *p)
+{
+  pivot (p);
+  p->pivot_percent = 0;
+  p->detach_percent = 60;
+  p->settle_percent = 50;
+  p->orders = 8;
+  p->faults.flush_slow = 40;
+}
+
+/* A barrier, and what happens to who waits at it. */
+static void
+hold (struct profile *p)
+{
+  pivot (p);
+  p->pivot_percent = 0;
+  p->hold_percent = 70;
+  p->fence_percent = 20;
+  p->mode_percent = 20;
+  p->lose_percent = 5;
+  p->orders = 8;
+  p->meddler = true;
+  p->faults.flush_error = (unsigned) draw (2) * 20;
+}
+
+static void
+fence (struct profile *p)
+{
+  pivot (p);
+  p->pivot_percent = 20;
+  p->fence_percent = 70;
+  p->orders = 10;
+  p->faults.source_slow = 20;
+  p->faults.target_slow = 20;
+}
+
+/* Two who pause and go on, and cancel. */
+static void
+pause_and_go (struct profile *p)
+{
+  calm (p);
+  p->clients = 2;
+  p->pause_percent = 90;
+  p->restart_percent = 20;
+  p->pivot_percent = 10;
+  p->settle_percent = 20;
+  p->write_blocking_percent = 50;
+  p->equal = false;
+  p->data_percent = 66;
+  p->meddler = true;
+  p->orders = 10;
+}
+
 const struct scenario scenarios[] = {
   { "H1a", "switches to and fro under late requests", SEEN_SYNCED_AGAIN,
     h1a },
@@ -461,6 +464,14 @@ const struct scenario scenarios[] = {
   { "skip", "zeroes are not sent", SEEN_SKIPPED, skip },
   { "is-zero", "the target is zero", SEEN_SKIPPED, is_zero },
   { "defer", "flushes stay with the source", SEEN_SYNCED, defer },
+  { "pivot", "clients are moved under load", SEEN_PIVOT, pivot },
+  { "pivot-fails", "... or not", SEEN_PIVOT_FAILED, pivot_fails },
+  { "pivot-back", "... and back again", SEEN_PIVOT_BACK, pivot_back },
+  { "pivot-lost", "the clients' disk is lost", SEEN_DISK_LOST, pivot_lost },
+  { "detach", "a copy of this moment", SEEN_DETACH, detach },
+  { "hold", "a barrier", SEEN_BARRIER, hold },
+  { "fence", "changes are refused", SEEN_FENCED, fence },
+  { "pause", "copying stops and goes on", SEEN_PAUSED, pause_and_go },
   { NULL, NULL, NR_WITNESSES, NULL },
 };
 

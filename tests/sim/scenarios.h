@@ -26,6 +26,9 @@ extern const struct scenario *scenario_find (const char *name);
 extern void profile_draw (struct profile *p, uint64_t seed,
                           const struct scenario *scenario);
 
+/* While a profile is drawn: a number below n. */
+extern uint64_t draw (uint64_t n);
+
 /* Of the source, bytes; need not be a multiple of the granularity. */
 extern uint64_t profile_size (const struct profile *p, uint64_t seed);
 

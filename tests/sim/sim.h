@@ -22,7 +22,7 @@ struct profile {
   uint32_t block;               /* of the target, at most a granule */
   unsigned hot_granules;        /* most requests go there */
   /* Parts of what clients do. */
-  unsigned writes, zeroes, trims, flushes;
+  unsigned writes, zeroes, trims, flushes, reads;
   unsigned fua_percent, aligned_percent;
   unsigned data_percent;        /* of the granules at the start, both legs */
   bool equal;                   /* the legs are equal at the start */
@@ -35,6 +35,11 @@ struct profile {
   unsigned auto_percent, write_blocking_percent;
   unsigned none_percent, detect_percent, is_zero_percent, defer_percent;
   unsigned max_pause_ms;        /* 0: any */
+  unsigned keep_percent;
+  bool no_flush;                /* clients are not told that they may */
+  unsigned pause_percent, pivot_percent, detach_percent, hold_percent,
+    fence_percent;              /* of orders */
+  unsigned reopen_percent;      /* attempts that fail */
   bool restart_at_once;         /* a lost job is replaced at once */
   bool needs_flush;             /* only targets that can */
   bool one_copier;
@@ -56,6 +61,24 @@ struct sim {
   uint64_t max_pause_ns;        /* of a job that is starting; 0: may not hold */
   uint64_t held_since;          /* that job is known to hold clients; 0: no */
   bool watched;                 /* m is alive */
+
+  /* Since the latest job began. */
+  bool pivot_asked, detach_asked;
+  unsigned switches;            /* that have been asked for */
+  unsigned failed_switches;
+  bool completed;               /* it has been: nothing is tracked any more */
+  bool fence_asked;             /* ever: clients may be refused */
+
+  /* The target as it was when it was detached. */
+  bool have_detached;
+  uint8_t detached[MAX_DISK];
+
+  /* The clients' disk. */
+  const void *disk;             /* mirror_peek_disk when last seen */
+  unsigned cuts;                /* world.disk_cuts when last seen */
+  bool source_lost_data;        /* and the engine has not heard of it */
+  uint64_t lost_touch;          /* of what was lost, the first; or MAX */
+  uint64_t lost_call;           /* the calls so far then */
 
   /* Calls of clients, counted at entry and at exit. */
   uint64_t calls;
@@ -86,12 +109,39 @@ extern bool sim_start_job (struct sim *sim, bool clients);
 extern void sim_mode_is_asked (struct sim *sim, enum copy_mode mode);
 extern enum copy_mode sim_random_mode (struct sim *sim);
 
+/* orders.c */
+extern int sim_reopen (void *sim, const char *where, struct target **target);
+extern void sim_complete (struct sim *sim);
+extern void sim_release (struct sim *sim);
+extern void sim_fence (struct sim *sim, bool enable);
+extern void sim_dismiss (struct sim *sim);
+extern void sim_order_switch (struct sim *sim);
+extern void sim_go_on (struct sim *sim);        /* nothing is held or paused */
+
 /* checks.c: after every step; the event callback; the end of a run. */
 extern void checks_step (void *sim);
 extern void checks_event (void *sim, const struct mirror_event *ev);
 extern void checks_call_begins (struct sim *sim, struct client_op *op);
 extern void checks_call_ends (struct sim *sim, struct client_op *op,
                               int result);
+/* checks-switch.c, all but the last between two steps or in one: has the
+ * clients' disk lost its cache, has the engine switched, does the barrier keep
+ * everything out; a call has ended.
+ */
+extern void checks_cut (struct sim *sim);
+extern void checks_switch (void *sim);
+extern void checks_barrier (struct sim *sim, const struct mirror_status *st);
+extern void checks_told (struct sim *sim, const struct client_op *op,
+                         int result);
+extern void checks_flush (struct sim *sim, const struct client_op *op,
+                          int result);
+
+/* A read has ended well. */
+extern void checks_read (struct sim *sim, const struct client_op *op);
+
+/* A target that was detached is as it was then. */
+extern void checks_detached (struct sim *sim);
+
 extern void checks_equal (struct sim *sim, bool stable_too);
 
 #endif /* SIM_SIM_H */

@@ -86,7 +86,7 @@ connect_target (struct sim *sim)
 {
   struct fake_target *ft;
 
-  while ((ft = fake_target_new (&sim->w), sim->p.needs_flush) &&
+  while ((ft = fake_target_new (&sim->w, false), sim->p.needs_flush) &&
          !ft->target.can_flush)
     ft->target.ops->free (&ft->target);
   return ft;
@@ -110,7 +110,8 @@ draw_params (struct sim *sim)
     .copy_mode = sched_percent (p->auto_percent) ? COPY_AUTO
       : sched_percent (p->write_blocking_percent) ? COPY_WRITE_BLOCKING
       : COPY_BACKGROUND,
-    .sync = sched_percent (p->none_percent) ? SYNC_NONE : SYNC_FULL,
+    .sync = sim->w.pivots == 0 && sched_percent (p->none_percent)
+      ? SYNC_NONE : SYNC_FULL,
     .unmap = sched_percent (70),
     .detect_zeroes = sched_percent (p->detect_percent),
     .target_is_zero = sched_percent (p->is_zero_percent),
@@ -123,6 +124,7 @@ draw_params (struct sim *sim)
       : (1 + sched_rand (3)) * (UINT64_C (512) << 10),
     .max_pause_ns = random_pause (sim),
     .copiers = (unsigned) sched_rand (5),
+    .keep = sched_percent (p->keep_percent),
   };
 
   return params;
@@ -140,6 +142,8 @@ note_params (struct sim *sim, const struct job_params *params)
   w->detect_zeroes = params->detect_zeroes;
   w->defer_flush = params->defer_flush;
   w->teed = false;
+  sim->pivot_asked = sim->detach_asked = sim->completed = false;
+  sim->switches = sim->failed_switches = 0;
 }
 
 static void
@@ -176,10 +180,13 @@ sim_start_job (struct sim *sim, bool clients)
 {
   struct job_params params = draw_params (sim);
   const uint64_t began = sched_now ();
-  struct fake_target *ft = connect_target (sim);
+  struct fake_target *ft;
   char id[32];
   int r;
 
+  checks_detached (sim);
+  sim->have_detached = false;
+  ft = connect_target (sim);
   sim->job++;
   sim->cancelling = sim->session_over = false;
   sim->w.power_was_cut = ft->dead;

@@ -86,16 +86,26 @@ static void
 draw_op (struct sim *sim, struct client_op *op)
 {
   const struct profile *p = &sim->p;
-  uint64_t pick = sched_rand (p->writes + p->zeroes + p->trims + p->flushes);
+  const unsigned flushes = sim->w.told_flush ? p->flushes : 0;
+  uint64_t pick = sched_rand (p->writes + p->reads + p->zeroes + p->trims +
+                              flushes);
 
-  op->flags = sched_percent (p->fua_percent) ? LEG_FUA : 0;
+  op->flags = sim->w.told_flush && sched_percent (p->fua_percent)
+    ? LEG_FUA : 0;
   op->range = random_range (sim);
   op->buf = NULL;
   if (pick < p->writes) {
     op->kind = OP_WRITE;
     fill (sim, op);
   }
-  else if ((pick -= p->writes) < p->zeroes) {
+  else if ((pick -= p->writes) < p->reads) {
+    op->kind = OP_READ;
+    op->flags = 0;
+    op->buf = malloc (range_len (op->range));
+    if (!op->buf)
+      abort ();
+  }
+  else if ((pick -= p->reads) < p->zeroes) {
     op->kind = OP_ZERO;
     if (sched_percent (50))
       op->flags |= LEG_MAY_TRIM;
@@ -127,6 +137,8 @@ call (struct sim *sim, const struct client_op *op)
     return mirror_trim (sim->m, source, count, op->range.start, op->flags);
   case OP_FLUSH:
     return mirror_flush (sim->m, source);
+  case OP_READ:
+    return mirror_pread (sim->m, source, op->buf, count, op->range.start);
   }
   return -EINVAL;
 }
@@ -147,6 +159,8 @@ client_main (void *vp)
     draw_op (sim, op);
     checks_call_begins (sim, op);
     result = call (sim, op);
+    if (op->kind == OP_READ && result == 0)
+      checks_read (sim, op);
     checks_call_ends (sim, op, result);
     free (op->buf);
     op->buf = NULL;
@@ -173,12 +187,28 @@ cancel_job (struct sim *sim)
     sched_fail ("cancel", "mirror_cancel: %d", r);
 }
 
+/* The job is to end; one that is kept is dismissed. */
+static void
+await_end (struct sim *sim, const char *why)
+{
+  const uint64_t deadline = sched_now () + 60 * SECOND;
+  struct mirror_status st;
+
+  do {
+    mirror_get_status (sim->m, &st);
+    if (st.status == JOB_CONCLUDED && !st.auto_dismiss)
+      sim_dismiss (sim);
+    if (sched_now () > deadline)
+      sched_fail ("end", "a job that is %s has not ended after a minute",
+                  why);
+  } while (mirror_wait_idle (sim->m, sched_now () + SECOND) != 0);
+}
+
 static void
 cancel_and_wait (struct sim *sim)
 {
   cancel_job (sim);
-  if (mirror_wait_idle (sim->m, sched_now () + 60 * SECOND) != 0)
-    sched_fail ("cancel", "a cancelled job has not ended after a minute");
+  await_end (sim, "cancelled");
 }
 
 static void
@@ -209,8 +239,10 @@ set_speed (struct sim *sim, uint64_t speed)
 static void
 lose_target (struct sim *sim)
 {
-  if (sim->w.targets)
-    fake_target_lose (sim->w.targets, sched_percent (sim->p.power_cut));
+  struct fake_target *ft = world_session (&sim->w, sched_percent (40));
+
+  if (ft)
+    fake_target_lose (ft, sched_percent (sim->p.power_cut));
 }
 
 static void
@@ -230,12 +262,15 @@ meddle (void *vp)
 
   while (!sim->meddler_may_go) {
     pause_a_little ();
-    switch (sched_rand (8)) {
+    switch (sched_rand (9)) {
     case 0:
       set_mode (sim, sim_random_mode (sim));
       break;
     case 1:
       set_speed (sim, sched_percent (50) ? 0 : 5000);
+      break;
+    case 3:
+      sim_order_switch (sim);
       break;
     case 2:
       if (sched_percent (20))
@@ -257,7 +292,8 @@ have_job (struct sim *sim, bool *online, bool *ready)
   struct mirror_status st;
 
   mirror_get_status (sim->m, &st);
-  *online = st.target_online && sim->w.targets && !sim->w.targets->lost;
+  *online = st.target_online && world_session (&sim->w, false) &&
+    !world_session (&sim->w, false)->lost;
   *ready = st.ready;
   return mirror_wait_idle (sim->m, 0) != 0;
 }
@@ -286,6 +322,11 @@ give_order (struct sim *sim)
     sim_start_job (sim, true);
     return;
   }
+  if (sim->completed) {
+    if (sched_percent (50))
+      await_end (sim, "completed");
+    return;
+  }
   if (sched_percent (p->settle_percent))
     await_ready (sim);
   if ((!online && (p->restart_at_once || sched_percent (30))) ||
@@ -300,6 +341,7 @@ give_order (struct sim *sim)
     set_speed (sim, sched_percent (50) ? 0 : 1000 + sched_rand (100000));
   if (sched_percent (p->lose_percent))
     lose_target (sim);
+  sim_order_switch (sim);
 }
 
 /*-- the end of a run ---------------------------------------------------*/
@@ -343,6 +385,79 @@ flush (struct sim *sim)
   checks_call_ends (sim, op, call (sim, op));
 }
 
+/* A switch that was asked for ends, well or not. */
+static void
+await_switch (struct sim *sim)
+{
+  const uint64_t deadline = sched_now () + PATIENCE;
+  bool online, ready;
+
+  while (have_job (sim, &online, &ready) && !sim->completed &&
+         !sim->cancelling && sim->switches > sim->failed_switches) {
+    if (sched_now () > deadline)
+      sched_fail ("rest", "a switch does not come to an end");
+    sched_sleep (20 * MS);
+  }
+}
+
+/* A disk that was lost comes back, also if nobody asks for it. */
+static void
+await_disk (struct sim *sim)
+{
+  const uint64_t deadline = sched_now () + PATIENCE;
+  const struct fake_target *ft;
+
+  while (sim->w.pivots > 0 &&
+         (!(ft = world_session (&sim->w, true)) || ft->lost)) {
+    if (sched_now () > deadline)
+      sched_fail ("rest", "the clients' disk does not come back");
+    sched_sleep (100 * MS);
+  }
+}
+
+/* All that clients know of is there. */
+static void
+read_all (struct sim *sim)
+{
+  struct client_op *op = &sim->w.ops[sim->p.clients];
+  int r;
+
+  *op = (struct client_op) { .kind = OP_READ, .range = { 0, sim->size } };
+  op->buf = malloc (sim->size);
+  if (!op->buf)
+    abort ();
+  checks_call_begins (sim, op);
+  r = call (sim, op);
+  if (r != 0)
+    sched_fail ("rest", "a read fails: %d", r);
+  checks_read (sim, op);
+  checks_call_ends (sim, op, r);
+  free (op->buf);
+}
+
+/* Nothing speaks against it now. */
+static void
+switch_at_rest (struct sim *sim)
+{
+  enum job_status status;
+  struct mirror_status st;
+  unsigned i;
+
+  mirror_get_status (sim->m, &st);
+  if (sim->w.told_flush && !st.target_flush)
+    return;
+  mirror_set_max_pause (sim->m, NULL, 60 * SECOND, &status);
+  /* A flush of an attempt before may still be under way. */
+  for (i = 0; i < 10 && !sim->completed; i++) {
+    sched_sleep (i * SECOND);
+    sim_complete (sim);
+    await_switch (sim);
+  }
+  if (!sim->completed)
+    sched_fail ("rest", "a pivot fails, though nothing goes wrong");
+  await_end (sim, "completed");
+}
+
 static void
 come_to_rest (struct sim *sim)
 {
@@ -350,6 +465,11 @@ come_to_rest (struct sim *sim)
   struct fake_target *ft;
   bool online, ready;
 
+  sim_go_on (sim);
+  await_disk (sim);
+  await_switch (sim);
+  if (have_job (sim, &online, &ready) && sim->completed)
+    await_end (sim, "completed");
   if (have_job (sim, &online, &ready) && (!online || sim->cancelling))
     cancel_and_wait (sim);
   if (!have_job (sim, &online, &ready))
@@ -365,11 +485,12 @@ come_to_rest (struct sim *sim)
   if (st.copy_mode != COPY_AUTO)
     set_mode (sim, sched_percent (sim->p.auto_percent) ? COPY_AUTO
               : COPY_WRITE_BLOCKING);
-  ft = sim->w.targets;
+  ft = world_session (&sim->w, false);
   if (ft && ft->target.can_flush) {
     await (sim, REST_SYNCED);
-    flush (sim);
-    checks_equal (sim, !sim->w.defer_flush);
+    if (sim->w.told_flush)
+      flush (sim);
+    checks_equal (sim, sim->w.told_flush && !sim->w.defer_flush);
   }
 }
 
@@ -395,6 +516,8 @@ fill_images (struct sim *sim)
   if (sim->p.equal)
     memcpy (w->T, w->S, sim->size);
   memcpy (w->stable, w->T, w->target_size);
+  memcpy (w->told, w->S, sim->size);
+  memset (w->known, 1, sim->size);
 }
 
 static void
@@ -423,11 +546,14 @@ sim_drive (void *vp)
   struct mirror_config config = {
     .size = sim->size, .clock = &sched_clock,
     .event = checks_event, .event_opaque = sim,
+    .reopen = sim_reopen, .target_timeout_ns = 10 * SECOND,
   };
   struct client clients[MAX_CLIENTS];
   struct thread meddler;
   unsigned i;
 
+  config.told_flush = sim->w.told_flush = !sim->p.no_flush;
+  sim->lost_touch = UINT64_MAX;
   world_open_source (&sim->w);
   fill_images (sim);
   sim->m = mirror_new (&config);
@@ -447,6 +573,7 @@ sim_drive (void *vp)
   /* Nothing goes wrong any more. */
   sched_trace ("the faults end", 0, 0, 0, 0);
   memset (&sim->w.faults, 0, sizeof sim->w.faults);
+  sim->w.faults_ended = true;
   world_unstick (&sim->w);
   for (i = 0; i < sim->p.clients; i++)
     thread_join (&clients[i].thread);
@@ -454,9 +581,15 @@ sim_drive (void *vp)
   if (sim->p.meddler)
     thread_join (&meddler);
   come_to_rest (sim);
+  read_all (sim);
+  if (sched_percent (sim->p.pivot_percent)) {
+    switch_at_rest (sim);
+    read_all (sim);
+  }
 
   if (sched_percent (50))
     cancel_and_wait (sim);
+  checks_detached (sim);
   sim->cancelling = true;
   sim->watched = false;
   mirror_free (sim->m);

@@ -74,7 +74,7 @@ START_TEST (requests_see_the_newest_regime)
   int i;
 
   for (i = 0; i < 1000; ++i) {
-    gate_publish (g, i % 2 ? REGIME_TEE : REGIME_TRACK, JOB (i % 3));
+    gate_publish (g, i % 2 ? REGIME_TEE : REGIME_TRACK, JOB (i % 3), NULL);
     r = gate_enter (g);
     ck_assert_int_eq (r->kind, i % 2 ? REGIME_TEE : REGIME_TRACK);
     ck_assert_ptr_eq (r->job, JOB (i % 3));
@@ -89,10 +89,10 @@ START_TEST (a_regime_is_kept_while_somebody_is_inside)
   const struct regime *old, *r;
   int i;
 
-  gate_publish (g, REGIME_TEE, JOB (0));
+  gate_publish (g, REGIME_TEE, JOB (0), NULL);
   old = gate_enter (g);
   for (i = 0; i < 1000; ++i) {
-    gate_publish (g, REGIME_TRACK, JOB (1));
+    gate_publish (g, REGIME_TRACK, JOB (1), NULL);
     r = gate_enter (g);
     ck_assert_ptr_ne (r, old);
     gate_leave (g, r);
@@ -109,9 +109,9 @@ START_TEST (start_waits_for_none_and_for_older_jobs)
   const struct regime *none = gate_enter (g), *older, *own;
   struct waiter w = { .job = JOB (1), .others = true };
 
-  gate_publish (g, REGIME_TRACK, JOB (0));
+  gate_publish (g, REGIME_TRACK, JOB (0), NULL);
   older = gate_enter (g);
-  gate_publish (g, REGIME_TRACK, JOB (1));
+  gate_publish (g, REGIME_TRACK, JOB (1), NULL);
   own = gate_enter (g);         /* the new job's own: not waited for */
   start (&w);
 
@@ -131,9 +131,9 @@ START_TEST (start_waits_for_older_jobs_and_for_none)
   const struct regime *none = gate_enter (g), *older;
   struct waiter w = { .job = JOB (1), .others = true };
 
-  gate_publish (g, REGIME_TEE, JOB (0));
+  gate_publish (g, REGIME_TEE, JOB (0), NULL);
   older = gate_enter (g);
-  gate_publish (g, REGIME_TRACK, JOB (1));
+  gate_publish (g, REGIME_TRACK, JOB (1), NULL);
   start (&w);
   gate_leave (g, older);
   sched_yield ();
@@ -148,11 +148,11 @@ START_TEST (end_waits_for_all_modes_of_the_job)
   const struct regime *track, *tee, *none;
   struct waiter w = { .job = JOB (0), .others = false };
 
-  gate_publish (g, REGIME_TRACK, JOB (0));
+  gate_publish (g, REGIME_TRACK, JOB (0), NULL);
   track = gate_enter (g);
-  gate_publish (g, REGIME_TEE, JOB (0));
+  gate_publish (g, REGIME_TEE, JOB (0), NULL);
   tee = gate_enter (g);
-  gate_publish (g, REGIME_NONE, NULL);
+  gate_publish (g, REGIME_NONE, NULL, NULL);
   none = gate_enter (g);        /* not waited for */
   start (&w);
   gate_leave (g, track);
@@ -203,11 +203,11 @@ START_TEST (waiting_ends_under_load_and_is_right)
     sched_yield ();
   for (n = 0; n < 2000; ++n) {
     i = n % 2;
-    gate_publish (g, REGIME_TRACK, JOB (i));
+    gate_publish (g, REGIME_TRACK, JOB (i), NULL);
     gate_wait_others (g, JOB (i));
     ck_assert_int_eq (atomic_load (&inside[!i]), 0);
-    gate_publish (g, REGIME_TEE, JOB (i));
-    gate_publish (g, REGIME_NONE, NULL);
+    gate_publish (g, REGIME_TEE, JOB (i), NULL);
+    gate_publish (g, REGIME_NONE, NULL, NULL);
     gate_wait_job (g, JOB (i));
     ck_assert_int_eq (atomic_load (&inside[i]), 0);
   }
@@ -262,7 +262,7 @@ START_TEST (drain_waits_for_who_is_inside)
   atomic_store (&e.go, true);
   ck_assert_int_eq (gate_drain (g, &clock_monotonic, in_ms (10000)), 0);
   thread_join (&e.thread);
-  gate_publish (g, REGIME_NONE, NULL);
+  gate_publish (g, REGIME_NONE, NULL, NULL);
 }
 END_TEST
 
@@ -280,7 +280,7 @@ START_TEST (a_held_gate_lets_nobody_in_until_it_opens)
   for (i = 0; i < 8; ++i)
     ck_assert (!atomic_load (&e[i].inside));
 
-  gate_publish (g, REGIME_TEE, JOB (1));
+  gate_publish (g, REGIME_TEE, JOB (1), NULL);
   for (i = 0; i < 8; ++i) {
     thread_join (&e[i].thread);
     ck_assert (atomic_load (&e[i].inside));
@@ -324,10 +324,54 @@ START_TEST (nobody_is_inside_a_drained_gate)
     ck_assert_uint_eq (atomic_load (&churn_inside), 0);
     sched_yield ();
     ck_assert_uint_eq (atomic_load (&churn_entered), before);
-    gate_publish (g, n % 2 ? REGIME_TRACK : REGIME_TEE, JOB (0));
+    gate_publish (g, n % 2 ? REGIME_TRACK : REGIME_TEE, JOB (0), NULL);
     while (atomic_load (&churn_entered) == before)
       sched_yield ();
   }
+  atomic_store (&churn_stop, true);
+  for (i = 0; i < 4; ++i)
+    thread_join (&threads[i]);
+}
+END_TEST
+
+START_TEST (a_source_goes_with_the_regime)
+{
+  struct source *source = (struct source *) &job_storage[2];
+  const struct regime *r;
+
+  gate_publish (g, REGIME_NONE, NULL, source);
+  ck_assert_int_eq (gate_flush (g, &clock_monotonic, in_ms (10000)), 0);
+  r = gate_enter (g);
+  ck_assert_int_eq (r->kind, REGIME_NONE);
+  ck_assert_ptr_eq (r->source, source);
+  gate_leave (g, r);
+  gate_hold (g);
+  gate_publish (g, REGIME_TEE, JOB (0), NULL);
+  r = gate_enter (g);
+  ck_assert_ptr_null (r->source);
+  gate_leave (g, r);
+}
+END_TEST
+
+/* Who is inside already is waited for, and nobody who comes later. */
+START_TEST (flush_waits_for_older_requests_only)
+{
+  struct entrant e = { .go = false };
+  struct thread threads[4];
+  size_t i;
+
+  gate_publish (g, REGIME_TEE, JOB (1), NULL);
+  start_entrant (&e);
+  while (!atomic_load (&e.inside))
+    sched_yield ();
+  for (i = 0; i < 4; ++i)
+    ck_assert_int_eq (thread_start (&threads[i], "churn", churn_main, NULL),
+                      0);
+  ck_assert_int_eq (gate_flush (g, &clock_monotonic, in_ms (20)),
+                    -ETIMEDOUT);
+  atomic_store (&e.go, true);
+  ck_assert_int_eq (gate_flush (g, &clock_monotonic, in_ms (10000)), 0);
+  thread_join (&e.thread);
   atomic_store (&churn_stop, true);
   for (i = 0; i < 4; ++i)
     thread_join (&threads[i]);
@@ -354,6 +398,8 @@ main (void)
   tcase_add_test (tc, drain_waits_for_who_is_inside);
   tcase_add_test (tc, a_held_gate_lets_nobody_in_until_it_opens);
   tcase_add_test (tc, nobody_is_inside_a_drained_gate);
+  tcase_add_test (tc, a_source_goes_with_the_regime);
+  tcase_add_test (tc, flush_waits_for_older_requests_only);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
   srunner_run_all (sr, CK_NORMAL);

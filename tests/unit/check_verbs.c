@@ -80,8 +80,32 @@ static const struct {
     "The command  has not been found" },
   { true, "{\"execute\":\"device\"}", NOT_FOUND,        /* an argument */
     "The command device has not been found" },
+  { true, "{\"execute\":\"mirror-verify\"}", GENERIC,
+    "Command 'mirror-verify' is not available in this version" },
   { true, "{\"execute\":\"block-job-complete\"}", GENERIC,
-    "Command 'block-job-complete' is not available in this version" },
+    "Parameter 'device' is missing" },
+  { true, "{\"execute\":\"block-job-dismiss\",\"arguments\":{\"device\":"
+    "\"m\"}}", GENERIC, "Parameter 'id' is missing" },
+  { true, "{\"execute\":\"job-resume\",\"arguments\":{\"id\":\"m\"}}", 0,
+    NULL },
+  { true, "{\"execute\":\"block-job-change\",\"arguments\":{\"id\":\"m\","
+    "\"copy-mode\":\"background\"}}", GENERIC, "Parameter 'type' is missing" },
+  { true, "{\"execute\":\"block-job-change\",\"arguments\":{\"id\":\"m\","
+    "\"type\":\"mirror\"}}", GENERIC, "Parameter 'copy-mode' is missing" },
+  { true, "{\"execute\":\"block-job-change\",\"arguments\":{\"id\":\"m\","
+    "\"type\":\"backup\",\"copy-mode\":\"auto\"}}", GENERIC,
+    "Parameter 'type' does not accept value 'backup'" },
+  { true, "{\"execute\":\"mirror-set\"}", 0, NULL },
+  { true, "{\"execute\":\"mirror-set\",\"arguments\":{\"max-pause\":5}}", 0,
+    NULL },
+  { true, "{\"execute\":\"mirror-set\",\"arguments\":"
+    "{\"target-timeout\":5}}", GENERIC,
+    "Parameter 'target-timeout' is not available in this version" },
+  { true, "{\"execute\":\"mirror-hold\",\"arguments\":{\"timeout\":\"5\"}}",
+    GENERIC, "Invalid parameter type for 'timeout', expected: integer" },
+  { true, "{\"execute\":\"mirror-release\"}", 0, NULL },
+  { true, "{\"execute\":\"mirror-fence\",\"arguments\":{\"enable\":0}}",
+    GENERIC, "Invalid parameter type for 'enable', expected: boolean" },
   { true, "{\"execute\":\"query-version\",\"arguments\":{\"nope\":1}}",
     GENERIC, "Parameter 'nope' is unexpected" },
 
@@ -125,8 +149,9 @@ static const struct {
   { true, MIRROR (GOOD "\"auto-dismiss\":1"), GENERIC,
     "Invalid parameter type for 'auto-dismiss', expected: boolean" },
   { true, MIRROR (GOOD "\"target-is-zero\":true"), 0, NULL },
-  { true, MIRROR (GOOD "\"max-pause\":5"), GENERIC,
-    "Parameter 'max-pause' is not available in this version" },
+  { true, MIRROR (GOOD "\"max-pause\":5"), 0, NULL },
+  { true, MIRROR (GOOD "\"target-timeout\":5"), GENERIC,
+    "Parameter 'target-timeout' is not available in this version" },
   { true, MIRROR (GOOD "\"on-target-error\":\"stop\""), GENERIC,
     "Value 'stop' of parameter 'on-target-error' is not available in this"
     " version" },

@@ -40,9 +40,11 @@ struct losses {
 };
 
 static inline void
-count_loss (void *vp, int err)
+count_loss (void *vp, struct target *t, int err)
 {
   struct losses *l = vp;
+
+  (void) t;
 
   l->err = err;
   l->count++;

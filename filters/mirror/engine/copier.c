@@ -76,7 +76,6 @@ struct copiers {
   struct source *source;
   void (*idle) (void *opaque);
   void *opaque;
-  uint64_t unit;                /* bytes of a buffer */
   unsigned threads;
   struct copier *copier;        /* [threads] */
 
@@ -87,7 +86,8 @@ struct copiers {
 
   /* Protected by lock. */
   bool run, quit;
-  unsigned busy;
+  uint64_t unit;                /* most bytes of a piece of data */
+  unsigned busy, busy_max;
   struct pace pace;
   struct retry retry;
   uint64_t zero_unit;           /* most bytes of a piece that is a hole */
@@ -209,7 +209,7 @@ get_work (struct copier *cp, struct range *r, enum extent_kind *kind)
   uint64_t wait;
 
   while (!c->quit) {
-    if (!c->run) {
+    if (!c->run || c->busy >= c->busy_max) {
       cond_wait (&c->wake, &c->lock);
       continue;
     }
@@ -232,7 +232,10 @@ get_work (struct copier *cp, struct range *r, enum extent_kind *kind)
 
     if (!cut_locked (c, r, kind) && !ask_and_cut_locked (c, cp, r, kind))
       continue;
+    if (c->busy >= c->busy_max)
+      continue;
     take_locked (c, *r, *kind);
+    cp->carrier.unit = c->unit;
     return true;
   }
   return false;
@@ -296,7 +299,8 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
   if (some && error.err == 0 && c->retry.count > 0)
     retry_succeeded (&c->retry, run);
   adapt_zero_unit_locked (c, &cp->carrier);
-  c->busy--;
+  if (c->busy-- == c->busy_max)
+    cond_signal (&c->wake);
 }
 
 static void
@@ -319,7 +323,7 @@ copier_main (void *vp)
 static int
 start_threads (struct copiers *c, unsigned threads)
 {
-  char name[16];
+  char name[32];
   int r;
 
   c->copier = calloc (threads, sizeof *c->copier);
@@ -332,7 +336,7 @@ start_threads (struct copiers *c, unsigned threads)
     cp->all = c;
     cp->carrier = (struct carrier) {
       .p = c->p, .source = c->source, .unit = c->unit,
-      .buf = malloc (c->unit), .large_zero = c->zero_unit / 2,
+      .buf = malloc (COPY_UNIT), .large_zero = c->zero_unit / 2,
     };
     cp->hint = calloc (1, sizeof *cp->hint);
     if (!cp->carrier.buf || !cp->hint)
@@ -351,6 +355,24 @@ start_threads (struct copiers *c, unsigned threads)
   return 0;
 }
 
+/* So many threads may copy pieces of such a size. */
+static void
+limit_locked (struct copiers *c, uint64_t buf_size)
+{
+  c->unit = buf_size < COPY_UNIT ? buf_size : COPY_UNIT;
+  c->busy_max = buf_size / c->unit < COPY_THREADS_MAX
+    ? (unsigned) (buf_size / c->unit) : COPY_THREADS_MAX;
+}
+
+void
+copiers_set_buf_size (struct copiers *c, uint64_t bytes)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  limit_locked (c, bytes);
+  cond_broadcast (&c->wake);
+}
+
 struct copiers *
 copiers_new (struct pair *p, struct source *source,
              const struct copier_params *params,
@@ -367,7 +389,6 @@ copiers_new (struct pair *p, struct source *source,
   c->source = source;
   c->idle = idle;
   c->opaque = opaque;
-  c->unit = params->buf_size < COPY_UNIT ? params->buf_size : COPY_UNIT;
   c->zero_unit = p->granularity > ZERO_UNIT ? p->granularity : ZERO_UNIT;
   mutex_init (&c->lock);
   cond_init (&c->wake);
@@ -376,8 +397,7 @@ copiers_new (struct pair *p, struct source *source,
 
   threads = params->threads ? params->threads : COPY_THREADS;
   assert (threads <= COPY_THREADS_MAX);
-  if (threads > params->buf_size / c->unit)
-    threads = params->buf_size / c->unit;
+  limit_locked (c, params->buf_size);
   *err = start_threads (c, (unsigned) threads);
   if (*err < 0) {
     copiers_free (c);

@@ -40,6 +40,9 @@ extern void copiers_run (struct copiers *c, bool run);
 /* Takes effect at once, also for a copier that is waiting for its turn. */
 extern void copiers_set_speed (struct copiers *c, uint64_t bytes_per_s);
 
+/* At least a granule; pieces that are being copied are not affected. */
+extern void copiers_set_buf_size (struct copiers *c, uint64_t bytes);
+
 /* D has grown.  Cheap when no copier sleeps. */
 extern void copiers_wake (struct copiers *c);
 

@@ -23,6 +23,7 @@
 #include <config.h>
 
 #include <assert.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -175,7 +176,8 @@ gate_leave (struct gate *g, const struct regime *r)
 }
 
 static void
-publish_locked (struct gate *g, enum regime_kind kind, struct job *job)
+publish_locked (struct gate *g, enum regime_kind kind, struct job *job,
+                struct source *source)
 {
   uint64_t now = atomic_load (&g->epoch), epoch;
   struct slot *s;
@@ -192,7 +194,7 @@ publish_locked (struct gate *g, enum regime_kind kind, struct job *job)
   }
   atomic_fetch_sub (&g->waiters, 1);
 
-  s->regime = (struct regime) { .kind = kind, .job = job };
+  s->regime = (struct regime) { kind, job, source };
   sync_point ();
   atomic_store (&g->held, kind == REGIME_HELD);
   atomic_store (&g->epoch, epoch);
@@ -201,12 +203,13 @@ publish_locked (struct gate *g, enum regime_kind kind, struct job *job)
 }
 
 void
-gate_publish (struct gate *g, enum regime_kind kind, struct job *job)
+gate_publish (struct gate *g, enum regime_kind kind, struct job *job,
+              struct source *source)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
 
   assert (kind != REGIME_HELD);
-  publish_locked (g, kind, job);
+  publish_locked (g, kind, job, source);
 }
 
 void
@@ -214,29 +217,52 @@ gate_hold (struct gate *g)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
 
-  publish_locked (g, REGIME_HELD, NULL);
+  publish_locked (g, REGIME_HELD, NULL, NULL);
 }
 
-/* Those who are being held only look in. */
-int
-gate_drain (struct gate *g, struct clock *clock, uint64_t deadline_ns)
+/* Until nobody is in any slot but `except`; those who are being held only look
+ * in.
+ */
+static int
+drain_locked (struct gate *g, struct clock *clock, uint64_t deadline_ns,
+              const struct slot *except)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
   size_t i;
   int r = 0;
 
-  assert (current_slot (g)->regime.kind == REGIME_HELD);
   atomic_fetch_add (&g->waiters, 1);
   for (i = 0; i < SLOTS && r == 0; ++i) {
     struct slot *s = &g->slots[i];
 
-    while (r == 0 && s->regime.kind != REGIME_HELD && !slot_idle (s))
+    while (r == 0 && s != except && s->regime.kind != REGIME_HELD &&
+           !slot_idle (s))
       r = clock->wait_until (clock, &g->idle, &g->lock, deadline_ns);
     if (r < 0 && slot_idle (s))
       r = 0;
   }
   atomic_fetch_sub (&g->waiters, 1);
   return r;
+}
+
+int
+gate_drain (struct gate *g, struct clock *clock, uint64_t deadline_ns)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+
+  if (current_slot (g)->regime.kind != REGIME_HELD)
+    return -ECANCELED;
+  return drain_locked (g, clock, deadline_ns, NULL);
+}
+
+/* The regime moves to another slot, so that the old one can become idle. */
+int
+gate_flush (struct gate *g, struct clock *clock, uint64_t deadline_ns)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+  struct regime r = current_slot (g)->regime;
+
+  publish_locked (g, r.kind, r.job, r.source);
+  return drain_locked (g, clock, deadline_ns, current_slot (g));
 }
 
 /* Wait until all slots whose regime is (of_job) or is not (!of_job) of that

@@ -27,6 +27,7 @@
 
 struct gate;
 struct job;
+struct source;
 
 enum regime_kind {
   REGIME_NONE,                  /* no job: source only */
@@ -39,6 +40,7 @@ enum regime_kind {
 struct regime {
   enum regime_kind kind;
   struct job *job;              /* NULL for REGIME_NONE */
+  struct source *source;        /* instead of the client's own, or NULL */
 };
 
 extern struct gate *gate_new (void);            /* REGIME_NONE; NULL: ENOMEM */
@@ -50,23 +52,30 @@ extern void gate_free (struct gate *g);         /* nobody inside */
 extern const struct regime *gate_enter (struct gate *g);
 extern void gate_leave (struct gate *g, const struct regime *r);
 
-/* Make { kind, job } the regime of requests that enter from now on.  Callers
- * serialise.  Blocks only if every slot of the ring still has requests in
- * flight.
+/* Make { kind, job, source } the regime of requests that enter from now on.
+ * Callers serialise.  Blocks only if every slot of the ring still has requests
+ * in flight.
  */
 extern void gate_publish (struct gate *g, enum regime_kind kind,
-                          struct job *job);
+                          struct job *job, struct source *source);
 
 /* Block until every request that did not sample `job` has ended (rule I6).
  * The current regime must be of that job and stay so.
  */
 extern void gate_wait_others (struct gate *g, const struct job *job);
 
+/* Block until every request that entered before the call has ended, or until
+ * the deadline: 0 or -ETIMEDOUT.
+ */
+extern int gate_flush (struct gate *g, struct clock *clock,
+                       uint64_t deadline_ns);
+
 /* Hold everybody who enters from now on; gate_publish ends it. */
 extern void gate_hold (struct gate *g);
 
 /* While the gate is held: block until nobody is inside.  deadline_ns as in
- * clock.  0 or -ETIMEDOUT; the gate stays held.
+ * clock.  0 or -ETIMEDOUT; the gate stays held.  -ECANCELED: somebody has
+ * opened it already.
  */
 extern int gate_drain (struct gate *g, struct clock *clock,
                        uint64_t deadline_ns);

@@ -75,16 +75,12 @@ note_error_locked (struct job *job, enum pair_side side, const char *op,
  * job thread's.
  */
 void
-job_lost (void *opaque, int err)
+job_lost_locked (struct job *job, int err)
 {
-  struct job *job = opaque;
-
   if (atomic_exchange (&job->session_over, true))
     return;
   reasons_raise (&job->pair.reasons, 1);        /* no session */
   flusher_session_lost (job->pair.flusher);
-
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
   job->lost = true;
   job->lost_err = err;
   cond_signal (&job->wake);
@@ -120,9 +116,9 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
       job->tee_due_ns = now + job->tee_delay_ns;
       cond_signal (&job->wake);
     }
+    if (side == SIDE_TARGET && err == -ENOTCONN)
+      job_lost_locked (job, err);
   }
-  if (side == SIDE_TARGET && err == -ENOTCONN)
-    job_lost (job, err);
   if (tell)
     job_event (job, &ev);
 }
@@ -145,6 +141,7 @@ job_set_status (struct job *job, enum job_status status)
   struct mirror_event ev = { .kind = EVENT_JOB_STATUS_CHANGE,
                              .status = status };
 
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->event_lock);
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
 
@@ -152,6 +149,58 @@ job_set_status (struct job *job, enum job_status status)
     job->status = status;
   }
   job_event (job, &ev);
+}
+
+void
+job_become_ready (struct job *job)
+{
+  struct mirror_event ev = { .kind = EVENT_JOB_STATUS_CHANGE,
+                             .status = JOB_READY };
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->event_lock);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    if (job->status != JOB_RUNNING)
+      return;
+    job->status = JOB_READY;
+    job->ready = true;
+  }
+  job_event (job, &ev);
+  job_progress_event (job, EVENT_JOB_READY);
+}
+
+void
+job_show_pause (struct job *job)
+{
+  struct mirror_event ev = { .kind = EVENT_JOB_STATUS_CHANGE };
+  enum job_status now;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->event_lock);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    now = job->status;
+    if (job->paused)
+      ev.status = now == JOB_RUNNING ? JOB_PAUSED
+        : now == JOB_READY ? JOB_STANDBY : now;
+    else
+      ev.status = now == JOB_PAUSED ? JOB_RUNNING
+        : now == JOB_STANDBY ? JOB_READY : now;
+    job->status = ev.status;
+  }
+  if (ev.status != now)
+    job_event (job, &ev);
+}
+
+void
+job_tell_released (struct mirror *m, const char *reason, uint64_t held_ns)
+{
+  struct mirror_event ev = { .kind = EVENT_RELEASED, .error = reason,
+                             .held_ns = held_ns };
+
+  if (m->config.event)
+    m->config.event (m->config.event_opaque, &ev);
 }
 
 /* offset is read first: progress made meanwhile is then missing in both.  What

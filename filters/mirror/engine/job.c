@@ -26,6 +26,7 @@
 #include "errtext.h"
 #include "job.h"
 #include "scan.h"
+#include "switch.h"
 
 /* How often to look whether N has become 0, in case that nobody told.  The
  * copiers tell when they have cleared the last bit; what is left are short
@@ -33,100 +34,6 @@
  */
 #define TICK_NS UINT64_C (100000000)
 #define SLOW_TICK_NS UINT64_C (1000000000)
-
-/* How long a cancelled job lets the target answer what is in flight.  To hang
- * up at once would be right, too, but unkind: nbdkit 1.32 aborts when a client
- * does that with several requests in flight.
- */
-#define GRACE_NS UINT64_C (500000000)
-
-/*-- regimes ------------------------------------------------------------*/
-
-bool
-job_mode_tees_locked (const struct job *job)
-{
-  return job->copy_mode == COPY_WRITE_BLOCKING ||
-    (job->copy_mode == COPY_AUTO && job->first_pass);
-}
-
-/* N says "not write-blocking" whenever requests do not tee: before the first
- * one tracks, until after the last was told to.
- */
-void
-job_publish_locked (struct job *job)
-{
-  struct gate *gate = job->m->gate;
-  bool tee;
-
-  if (job->ended)
-    return;
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-
-    tee = job_mode_tees_locked (job) && job->online &&
-      !job->lost && job->tee_due_ns == 0;
-  }
-  if (job->published && tee == job->teeing) {
-    if (tee)                    /* mirror_set_mode may have raised N */
-      reasons_set_mode (&job->pair.reasons, true);
-    return;
-  }
-  job->published = true;
-  if (tee) {
-    gate_publish (gate, REGIME_TEE, job);
-    reasons_set_mode (&job->pair.reasons, true);
-  }
-  else {
-    reasons_set_mode (&job->pair.reasons, false);
-    gate_publish (gate, REGIME_TRACK, job);
-  }
-  job->teeing = tee;
-}
-
-void
-job_unpublish_locked (struct job *job)
-{
-  if (job->ended)
-    return;
-  reasons_set_mode (&job->pair.reasons, false);
-  gate_publish (job->m->gate, REGIME_NONE, NULL);
-  job->teeing = false;
-  job->ended = true;
-}
-
-static void
-grace_main (void *vp)
-{
-  struct job *job = vp;
-  struct target *target = job->pair.target;
-  uint64_t deadline = job_now_ns (job) + GRACE_NS;
-
-  mutex_lock (&job->m->lock);
-  while (!job->drained &&
-         job->pair.clock->wait_until (job->pair.clock, &job->drained_cond,
-                                      &job->m->lock, deadline) == 0)
-    ;
-  mutex_unlock (&job->m->lock);
-  target->ops->shutdown (target);
-}
-
-void
-job_shutdown_locked (struct job *job)
-{
-  assert (job->ended && !job->have_grace);
-  if (thread_start (&job->grace, "mirror-grace", grace_main, job) == 0)
-    job->have_grace = true;
-  else
-    job->pair.target->ops->shutdown (job->pair.target);
-}
-
-static void
-publish (struct job *job)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->regime_lock);
-
-  job_publish_locked (job);
-}
 
 /*-- the thread ---------------------------------------------------------*/
 
@@ -139,7 +46,7 @@ handle_loss (struct job *job)
   int err;
 
   copiers_run (job->copiers, false);
-  publish (job);                /* `lost` is set: track */
+  job_publish (job);            /* `lost` is set: track */
   p->target->ops->shutdown (p->target);
   flusher_session_end (p->flusher);
 
@@ -152,17 +59,6 @@ handle_loss (struct job *job)
   }
   ev.error = error_text (-err);
   job_event (job, &ev);
-}
-
-static void
-become_ready (struct job *job)
-{
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-    job->ready = true;
-  }
-  job_set_status (job, JOB_READY);
-  job_progress_event (job, EVENT_JOB_READY);
 }
 
 static void
@@ -208,7 +104,7 @@ settle (struct job *job, bool write_blocking, bool ready)
       : flusher_settled (p->flusher);
   }
   if (proved && !ready)
-    become_ready (job);
+    job_become_ready (job);
   tell_synced (job, flusher_synced (p->flusher));
   return proved;
 }
@@ -231,38 +127,95 @@ pass_ended_locked (struct job *job)
   return job->first_pass;
 }
 
+/* The barrier falls by itself. */
+static void
+expire_hold (struct job *job)
+{
+  struct mirror *m = job->m;
+  uint64_t held_ns;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
+
+    {
+      ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+      if (m->hold.since_ns == 0 || job_now_ns (job) < m->hold.until_ns)
+        return;
+      held_ns = job_now_ns (job) - m->hold.since_ns;
+      m->hold.since_ns = 0;
+      m->hold.expired = true;
+      job->wanted = HALT_NONE;
+    }
+    job_release_locked (job);
+  }
+  job_tell_released (m, "expired", held_ns);
+}
+
+/* What is to be done in this round. */
+struct round {
+  bool end, lost, publish, write_blocking, ready, paused, holding;
+  enum halt_kind wanted;
+};
+
+static struct round
+look (struct job *job)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+  struct round r = {
+    .end = job->cancel,
+    .lost = job->lost,
+    .publish = job->tee_due_ns != 0,    /* stop teeing, or tee again */
+    .write_blocking = job->copy_mode != COPY_BACKGROUND,
+    .ready = job->ready,
+    .paused = job->paused,
+    .holding = job->m->hold.since_ns != 0,
+    .wanted = job->wanted,
+  };
+
+  if (job->tee_due_ns != 0 && job_now_ns (job) >= job->tee_due_ns)
+    job->tee_due_ns = 0;
+  r.publish |= pass_ended_locked (job);
+  return r;
+}
+
+static void
+rest (struct job *job, bool settled)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+  uint64_t ns = settled ? SLOW_TICK_NS : TICK_NS, now = job_now_ns (job);
+
+  if (job->cancel || job->lost)
+    return;
+  if (job->m->hold.since_ns != 0 && job->m->hold.until_ns < now + ns)
+    ns = job->m->hold.until_ns > now ? job->m->hold.until_ns - now : 0;
+  job->pair.clock->wait_until (job->pair.clock, &job->wake, &job->m->lock,
+                               now + ns);
+}
+
 /* One round; returns false when the job is to end. */
 static bool
 job_round (struct job *job)
 {
-  struct mirror *m = job->m;
-  bool lost, retee, write_blocking, ready, settled;
+  struct round r = look (job);
+  bool settled = true;
 
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-
-    if (job->cancel)
-      return false;
-    lost = job->lost;
-    retee = job->tee_due_ns != 0 && job_now_ns (job) >= job->tee_due_ns;
-    if (retee)
-      job->tee_due_ns = 0;
-    write_blocking = job->copy_mode != COPY_BACKGROUND;
-    ready = job->ready;
-    retee |= pass_ended_locked (job);
-    retee |= job->tee_due_ns != 0;      /* or: stop teeing */
-  }
-  if (lost)
+  if (r.end)
+    return false;
+  if (r.lost)
     handle_loss (job);
-  else if (retee)
-    publish (job);
-  settled = settle (job, write_blocking, ready);
-
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  if (!job->cancel && !job->lost)
-    job->pair.clock->wait_until (job->pair.clock, &job->wake, &m->lock,
-                                 job_now_ns (job) +
-                                 (settled ? SLOW_TICK_NS : TICK_NS));
+  else if (r.publish)
+    job_publish (job);
+  if (r.holding)
+    expire_hold (job);
+  else if (r.wanted != HALT_NONE) {
+    if (!switch_try (job, r.wanted))
+      return false;
+    settled = false;
+  }
+  else if (!r.paused || r.ready)
+    settled = settle (job, r.write_blocking, r.ready);
+  rest (job, settled);
   return true;
 }
 
@@ -298,158 +251,117 @@ remember_locked (struct job *job)
   memset (last, 0, sizeof *last);
   last->last_job.set = true;
   memcpy (last->last_job.id, job->id, sizeof job->id);
-  last->last_job.cancelled = true;
+  last->last_job.cancelled = !job->completed;
   job_progress (job, &last->last_job.len, &last->last_job.offset,
                 &dirty, &claimed);
   last->last_job.when = (int64_t) time (NULL);
 }
 
-void
-job_main (void *vp)
+/* Nothing of the job is used any more when this returns.  All that is in
+ * flight ends, at the latest when the target is shut down.
+ */
+static void
+wind_up (struct job *job)
 {
-  struct job *job = vp;
   struct mirror *m = job->m;
-  struct target *target = job->pair.target;
-  struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
-                             .target_state = "none" };
+  struct target *target = job->pair.target;     /* NULL after a pivot */
 
-  job_start (job);
-  while (job_round (job))
-    ;
-
-  job_set_status (job, JOB_ABORTING);
-
-  /* mirror_cancel may still be busy with the job: wait until it is not.  All
-   * that is in flight ends, at the latest when the target is shut down.
-   */
+  /* mirror_cancel may still be busy with the job: wait until it is not. */
   mutex_lock (&m->regime_lock);
   assert (job->ended);
   mutex_unlock (&m->regime_lock);
   copiers_run (job->copiers, false);
   gate_wait_job (m->gate, job);
   copiers_free (job->copiers);
-  job->copiers = NULL;
 
   mutex_lock (&m->lock);
+  job->copiers = NULL;
   job->drained = true;
   cond_signal (&job->drained_cond);
   mutex_unlock (&m->lock);
   if (job->have_grace)
     thread_join (&job->grace);
+  switch_free (job);
+
   mutex_lock (&m->lock);
   job->pair.target = NULL;      /* status looks at it */
   mutex_unlock (&m->lock);
-  target->ops->free (target);
+  if (target)
+    target->ops->free (target);
+  pivoted_free (job->old_source);
+}
+
+/* Who waits for a barrier, or has one, is told that it will not be. */
+static void
+end_hold (struct job *job)
+{
+  struct mirror *m = job->m;
+  uint64_t since;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    since = m->hold.since_ns;
+    m->hold.since_ns = 0;
+    if (m->hold.asked && m->hold.result == 1) {
+      m->hold.result = -ECANCELED;
+      m->hold.why = "the job has ended";
+      cond_broadcast (&m->hold_changed);
+    }
+  }
+  if (since != 0)
+    job_tell_released (m, "job ended", job_now_ns (job) - since);
+}
+
+static void
+conclude (struct job *job)
+{
+  struct mirror *m = job->m;
+  struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
+                             .target_state = job->old_target_state };
 
   job_event (job, &ev);
-  job_progress_event (job, EVENT_JOB_CANCELLED);
+  job_progress_event (job, job->completed ? EVENT_JOB_COMPLETED
+                      : EVENT_JOB_CANCELLED);
   job_set_status (job, JOB_CONCLUDED);
 
   /* Who is told that it is gone finds out from this how it ended. */
   mutex_lock (&m->lock);
+  while (job->keep && !job->dismissed && !m->closing)
+    cond_wait (&job->wake, &m->lock);
   remember_locked (job);
   mutex_unlock (&m->lock);
   job_set_status (job, JOB_NULL);
 
   mutex_lock (&m->lock);
   m->job = NULL;
+  while (job->pins > 0)
+    cond_wait (&job->unpinned, &m->lock);
   cond_broadcast (&m->idle);
   mutex_unlock (&m->lock);
-  job_free (job);
-}
-
-/*-- making -------------------------------------------------------------*/
-
-static int
-fill_pair (struct job *job, const struct job_params *params,
-           struct target *target)
-{
-  struct pair *p = &job->pair;
-
-  p->size = job->m->config.size;
-  p->granularity = params->granularity;
-  p->clock = job->m->config.clock;
-  p->target = target;
-  p->work = job_on_work;
-  p->failed = job_on_failed;
-  p->opaque = job;
-  p->unmap = params->unmap;
-  p->detect_zeroes = params->detect_zeroes;
-  p->target_is_zero = params->target_is_zero;
-  p->defer_flush = params->defer_flush;
-  atomic_init (&p->counters.unscanned_bytes,
-               params->sync == SYNC_FULL ? p->size : 0);
-
-  reasons_init (&p->reasons);
-  reasons_set_mode (&p->reasons, false);        /* nothing is teed yet */
-  if (params->sync == SYNC_FULL)
-    reasons_raise (&p->reasons, 1);             /* the unfinished scan */
-
-  p->dirty = dirty_new (p->size, p->granularity, &p->reasons);
-  p->locks = rangelocks_new ();
-  if (!p->dirty || !p->locks)
-    return -ENOMEM;
-  p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
-                            &p->reasons);
-  if (!p->flusher)
-    return -ENOMEM;
-
-  /* That the target is identical says nothing about its cache (rule I1). */
-  if (params->sync == SYNC_NONE)
-    flusher_acked (p->flusher, (struct range) { 0, p->size }, false,
-                   flusher_stamp (p->flusher));
-  return 0;
-}
-
-struct job *
-job_new (struct mirror *m, const struct job_params *params,
-         struct source *source, struct target *target, int *err)
-{
-  struct copier_params cp = {
-    .speed = params->speed,
-    .buf_size = params->buf_size,
-    .threads = params->copiers,
-  };
-  struct job *job = calloc (1, sizeof *job);
-
-  if (!job) {
-    *err = -ENOMEM;
-    return NULL;
-  }
-  job->m = m;
-  cond_init (&job->wake);
-  cond_init (&job->drained_cond);
-  assert (strlen (params->id) <= JOB_ID_MAX);
-  strcpy (job->id, params->id);
-  job->source = source;
-  job->buf_size = params->buf_size;
-  job->speed = params->speed;
-  job->copy_mode = params->copy_mode;
-  job->sync = params->sync;
-  job->scanned = params->sync == SYNC_NONE;
-  job->status = JOB_UNDEFINED;
-  job->online = true;
-
-  *err = fill_pair (job, params, target);
-  if (*err == 0)
-    job->copiers = copiers_new (&job->pair, source, &cp, job_on_idle, job, err);
-  if (*err < 0) {
-    job_free (job);
-    return NULL;
-  }
-  return job;
 }
 
 void
-job_free (struct job *job)
+job_main (void *vp)
 {
-  if (!job)
-    return;
-  copiers_free (job->copiers);
-  flusher_free (job->pair.flusher);
-  rangelocks_free (job->pair.locks);
-  dirty_free (job->pair.dirty);
-  cond_destroy (&job->drained_cond);
-  cond_destroy (&job->wake);
-  free (job);
+  struct job *job = vp;
+
+  job_start (job);
+  while (job_round (job))
+    ;
+
+  mutex_lock (&job->m->lock);
+  job->paused = false;
+  mutex_unlock (&job->m->lock);
+  job_show_pause (job);
+  if (job->completed) {
+    job_set_status (job, JOB_WAITING);
+    job_set_status (job, JOB_PENDING);
+  }
+  else
+    job_set_status (job, JOB_ABORTING);
+  end_hold (job);
+  wind_up (job);
+  conclude (job);
+  job_free (job);
 }

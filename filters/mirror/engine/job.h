@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One mirror job: the object, and the thread that leads it from start to end.
  *
- * Private to mirror.c, job.c, job-tell.c and status.c.  Nothing here is global; a request
- * finds its job through the gate.
+ * Private to mirror.c, verbs.c, status.c, switch.c and the files job*.c.
+ * Nothing here is global; a request finds its job through the gate.
  *
  * Locks, in the order in which they may be taken (the whole engine):
  *
  *   -  range lock (not a mutex)    bytes of both disks
- *   0  mirror.regime_lock          publishing regimes; `teeing`, `ended`
+ *   0  mirror.regime_lock          publishing regimes; `teeing`, `ended`,
+ *                                  `held`
+ *   -  mirror.event_lock           a change of the status and its event are
+ *                                  one step, so that events are in order
  *   1  mirror.lock                 the job pointer and the job's state
  *   2  copiers.lock  flusher.lock  choosing work; U and the flush in flight
+ *      pivoted.lock                the session after a pivot
  *   3  dirty.lock  rangelocks.lock  gate.lock       leaves
  *
- * No mutex is held across I/O, across a callback out of the engine, or across
- * a wait for anything but its own condition.
+ * No mutex is held across I/O, across a callback out of the engine (but for
+ * event_lock), or across a wait for anything but its own condition.
  */
 
 #ifndef MIRROR_JOB_H
@@ -28,7 +32,11 @@
 #include "legs.h"
 #include "mirror.h"
 #include "pair.h"
+#include "pivoted.h"
 #include "sync.h"
+
+/* See switch.h. */
+enum halt_kind { HALT_NONE, HALT_PIVOT, HALT_DETACH, HALT_HOLD };
 
 struct job {
   /* Constant after job_new. */
@@ -43,7 +51,13 @@ struct job {
   _Atomic bool stop;            /* end the scan */
   _Atomic bool session_over;
 
+  bool keep;                    /* when concluded, until dismissed */
+  char *where;                  /* for a pivot; or NULL */
+
+  _Atomic uint64_t max_pause_ns;
+
   /* Changed under mirror.regime_lock. */
+  bool held;                    /* the gate is, for this job */
   _Atomic bool teeing;          /* read without a lock */
   bool published, ended;
   struct thread grace;          /* joined by the job's thread */
@@ -58,7 +72,7 @@ struct job {
   bool first_pass;              /* it is done: COPY_AUTO tees */
   uint64_t first_pass_rounds;   /* of the copiers; 0: the scan goes on */
   uint64_t speed;
-  bool go, cancel, ready, scanned;
+  bool go, cancel, ready, scanned, paused, dismissed, completed;
   bool online;                  /* there is a session */
   bool lost;                    /* ... and it has just ended */
   int lost_err;
@@ -72,6 +86,20 @@ struct job {
     uint64_t when_ns;
   } reported[2];                /* for each side, the last error event */
 
+  struct pivoted *old_source;   /* to be freed at the end: the job's thread */
+  const char *old_target_state; /* what has become of the target */
+
+  /* What somebody wants of everything at a halt. */
+  enum halt_kind wanted;
+  unsigned pins;                /* callers that use the job without a lock */
+  struct cond unpinned;
+
+  struct {                      /* switch.c; `running`: the job's thread */
+    struct thread thread;
+    bool running, done;
+    int source, target;
+  } flush;
+
   /* The job's thread only. */
   bool synced_told;
   uint64_t settle_due_ns, settle_delay_ns;
@@ -82,14 +110,34 @@ struct mirror {
   struct mirror_config config;
   struct gate *gate;
 
+  _Atomic bool fenced;
+
+  /* A flush of the source that no client has asked for has failed; the next
+   * client that asks is told.
+   */
+  _Atomic bool flush_owed;
+
   struct mutex regime_lock;
+  struct mutex event_lock;
 
   struct mutex lock;
   struct cond idle;             /* the job has ended */
+  struct cond hold_changed;
 
   /* Protected by lock. */
   struct job *job;
   bool starting;                /* somebody is about to set job */
+  bool closing;                 /* no job is kept */
+  struct pivoted *pivoted;      /* the clients' disk now; or NULL */
+  struct {                      /* mirror_hold */
+    bool asked;                 /* the result is still to come */
+    int result;
+    const char *why;
+    uint64_t timeout_ns;
+    uint64_t since_ns, until_ns;        /* 0: no barrier */
+    uint64_t drain_ns;          /* how long it took from the first held */
+    bool expired;               /* the last one; nobody has been told yet */
+  } hold;
   struct thread thread;
   bool have_thread;             /* to be joined */
   struct mirror_status last;    /* last_job only */
@@ -106,6 +154,10 @@ extern void job_free (struct job *job);
 /* Body of the job's thread; frees the job. */
 extern void job_main (void *job);
 
+/* job-make.c: the two above. */
+
+/*-- job-regime.c -------------------------------------------------------*/
+
 /* Publish the regime that the job's mode and target call for; the caller
  * holds regime_lock.
  */
@@ -114,13 +166,27 @@ extern void job_publish_locked (struct job *job);
 /* Is the mode one of teeing now?  Under mirror.lock. */
 extern bool job_mode_tees_locked (const struct job *job);
 
+/* The same; takes regime_lock. */
+extern void job_publish (struct job *job);
+
 /* Requests that enter from now on have no job; the caller holds
  * regime_lock.
  */
 extern void job_unpublish_locked (struct job *job);
 
-/* The target's `lost` callback; opaque is the job. */
-extern void job_lost (void *opaque, int err);
+/* Open the gate that switch_halt holds; the caller holds regime_lock. */
+extern void job_release_locked (struct job *job);
+
+/* verbs.c: the clients' disk may have lost anything: copy all of it again, if
+ * there is a job.
+ */
+extern void job_mark_all (struct mirror *m);
+
+/* mirror.c: a session of the clients' disk; its end is noticed. */
+extern void mirror_watch (struct mirror *m, struct target *target);
+
+/* The session has ended; the caller holds mirror.lock. */
+extern void job_lost_locked (struct job *job, int err);
 
 /* After job_unpublish_locked: what is in flight may end by itself for a short
  * time, then the target is shut down.  Returns at once; the caller holds
@@ -146,6 +212,16 @@ extern void job_progress_event (struct job *job, enum mirror_event_kind kind);
 
 /* Change the state and tell it.  No locks held. */
 extern void job_set_status (struct job *job, enum job_status status);
+
+/* From running to ready, with its events; not while it is paused. */
+extern void job_become_ready (struct job *job);
+
+/* Go between running and paused, or ready and standby, as job->paused says. */
+extern void job_show_pause (struct job *job);
+
+/* Tell that the barrier of mirror_hold has fallen. */
+extern void job_tell_released (struct mirror *m, const char *reason,
+                               uint64_t held_ns);
 
 /* Send an event; fills in the id.  No locks held. */
 extern void job_event (struct job *job, struct mirror_event *ev);

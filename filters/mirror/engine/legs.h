@@ -80,6 +80,7 @@ struct source_ops {
 /* Embed as first member.  A source may be used by several threads at once. */
 struct source {
   const struct source_ops *ops;
+  bool can_flush;               /* flush may be called */
   bool can_fast_zero;           /* LEG_FAST_ZERO may be passed */
   bool can_extents;             /* extents may be called */
 };
@@ -166,7 +167,7 @@ struct target {
    * first failure.  Must not call back into the target, except for shutdown.
    */
   void *lost_opaque;
-  void (*_Atomic lost) (void *opaque, int err);
+  void (*_Atomic lost) (void *opaque, struct target *, int err);
 };
 
 #endif /* MIRROR_LEGS_H */

@@ -40,8 +40,10 @@ mirror_new (const struct mirror_config *config)
     return NULL;
   }
   mutex_init (&m->regime_lock);
+  mutex_init (&m->event_lock);
   mutex_init (&m->lock);
   cond_init (&m->idle);
+  cond_init (&m->hold_changed);
   return m;
 }
 
@@ -52,12 +54,20 @@ mirror_free (struct mirror *m)
 
   if (!m)
     return;
+  mutex_lock (&m->lock);
+  m->closing = true;
+  if (m->job)
+    cond_signal (&m->job->wake);
+  mutex_unlock (&m->lock);
   mirror_cancel (m, NULL, &status);
   mirror_wait_idle (m, UINT64_MAX);
   if (m->have_thread)
     thread_join (&m->thread);
+  pivoted_free (m->pivoted);
+  cond_destroy (&m->hold_changed);
   cond_destroy (&m->idle);
   mutex_destroy (&m->lock);
+  mutex_destroy (&m->event_lock);
   mutex_destroy (&m->regime_lock);
   gate_free (m->gate);
   free (m);
@@ -72,6 +82,12 @@ do_request (struct mirror *m, struct source *source,
   const struct regime *regime = gate_enter (m->gate);
   int r = -EINVAL;
 
+  if (atomic_load (&m->fenced)) {
+    gate_leave (m->gate, regime);
+    return -EPERM;
+  }
+  if (regime->source)
+    source = regime->source;
   switch (regime->kind) {
   case REGIME_NONE:
     r = request_plain (source, req);
@@ -144,11 +160,56 @@ mirror_trim (struct mirror *m, struct source *source, uint32_t count,
 }
 
 int
+mirror_pread (struct mirror *m, struct source *source, void *buf,
+              uint32_t count, uint64_t offset)
+{
+  const struct regime *regime = gate_enter (m->gate);
+  char *to = buf;
+  uint32_t n;
+  int r = 0;
+
+  if (!regime->source)
+    r = source->ops->pread (source, buf, count, offset);
+  else
+    for (; r == 0 && count > 0; count -= n, to += n, offset += n) {
+      n = count < LEG_MAX_REQUEST ? count : LEG_MAX_REQUEST;
+      r = regime->source->ops->pread (regime->source, to, n, offset);
+    }
+  gate_leave (m->gate, regime);
+  return r;
+}
+
+int
+mirror_extents (struct mirror *m, int (*own) (void *opaque), struct range r,
+                extent_fn *fn, void *opaque)
+{
+  const struct regime *regime = gate_enter (m->gate);
+  int ret = regime->source
+    ? regime->source->ops->extents (regime->source, r, fn, opaque)
+    : own (opaque);
+
+  gate_leave (m->gate, regime);
+  return ret;
+}
+
+int
+mirror_cache (struct mirror *m, int (*own) (void *opaque), void *opaque)
+{
+  const struct regime *regime = gate_enter (m->gate);
+  int r = regime->source ? 0 : own (opaque);
+
+  gate_leave (m->gate, regime);
+  return r;
+}
+
+int
 mirror_flush (struct mirror *m, struct source *source)
 {
   const struct regime *regime = gate_enter (m->gate);
   int r = -EINVAL;
 
+  if (regime->source)
+    source = regime->source;
   switch (regime->kind) {
   case REGIME_NONE:
     r = source->ops->flush (source);
@@ -162,6 +223,8 @@ mirror_flush (struct mirror *m, struct source *source)
   case REGIME_HELD:
     break;
   }
+  if (r == 0 && atomic_exchange (&m->flush_owed, false))
+    r = -EIO;
   gate_leave (m->gate, regime);
   return r;
 }
@@ -200,6 +263,21 @@ begin_start (struct mirror *m)
   return 0;
 }
 
+static struct source *
+current_source (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->pivoted ? pivoted_source (m->pivoted) : NULL;
+}
+
+/* Without a job. */
+static void
+open_gate (struct mirror *m)
+{
+  gate_publish (m->gate, REGIME_NONE, NULL, current_source (m));
+}
+
 /* Who takes the target to be identical must not miss a write: what is in
  * flight has ended, and nothing enters, before requests are tracked (rule
  * I6).  Returns with the gate held, or open and -ETIMEDOUT.
@@ -213,8 +291,30 @@ hold_and_drain (struct mirror *m, uint64_t max_pause_ns)
   gate_hold (m->gate);
   r = gate_drain (m->gate, clock, clock->now_ns (clock) + max_pause_ns);
   if (r < 0)
-    gate_publish (m->gate, REGIME_NONE, NULL);
+    open_gate (m);
   return r;
+}
+
+/* A session has ended: that of the job's target, or after a pivot that of the
+ * clients' disk.
+ */
+static void
+on_lost (void *opaque, struct target *t, int err)
+{
+  struct mirror *m = opaque;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  if (m->job && m->job->pair.target == t)
+    job_lost_locked (m->job, err);
+  else if (m->pivoted)
+    pivoted_lost (m->pivoted, t, err);
+}
+
+void
+mirror_watch (struct mirror *m, struct target *target)
+{
+  target->lost_opaque = m;
+  target->lost = on_lost;
 }
 
 /* Make the job the mirror's; from here on requests see it. */
@@ -233,11 +333,8 @@ install (struct mirror *m, struct job *job)
     m->have_thread = true;
     m->job = job;
 
-    /* The job lives until it has freed the target.  A session that ended
-     * before this is noticed by the first request.
-     */
-    job->pair.target->lost_opaque = job;
-    job->pair.target->lost = job_lost;
+    /* A session that ended before this is noticed by the first request. */
+    mirror_watch (m, job->pair.target);
   }
   job_publish_locked (job);
   return 0;
@@ -260,6 +357,8 @@ mirror_start (struct mirror *m, const struct job_params *params,
           target->size >= m->config.size);
 
   join_old_thread (m);
+  if (current_source (m))
+    source = current_source (m);
   job = job_new (m, params, source, target, &r);
   if (!job)
     return r;
@@ -270,7 +369,7 @@ mirror_start (struct mirror *m, const struct job_params *params,
     if (r == 0) {
       r = install (m, job);
       if (r < 0 && params->sync == SYNC_NONE)
-        gate_publish (m->gate, REGIME_NONE, NULL);
+        open_gate (m);
     }
     mutex_lock (&m->lock);
     m->starting = false;
@@ -288,94 +387,6 @@ mirror_start (struct mirror *m, const struct job_params *params,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   job->go = true;
   cond_signal (&job->wake);
-  return 0;
-}
-
-static int
-check_verb_locked (struct mirror *m, const char *id, enum job_verb verb,
-                   enum job_status *status)
-{
-  if (!m->job || m->job->status == JOB_NULL ||
-      (id && strcmp (id, m->job->id) != 0))
-    return -ENOENT;
-  *status = m->job->status;
-  return job_accepts (*status, verb) ? 0 : -EPERM;
-}
-
-int
-mirror_check_verb (struct mirror *m, const char *id, enum job_verb verb,
-                   enum job_status *status)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-
-  return check_verb_locked (m, id, verb, status);
-}
-
-/* The regime ends and the shutting down of the target begins here rather than
- * in the job's thread, which may be waiting for that very target.  While
- * regime_lock is held the thread cannot free it.
- */
-int
-mirror_cancel (struct mirror *m, const char *id, enum job_status *status)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
-  struct job *job;
-  int r;
-
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-
-    r = check_verb_locked (m, id, JOB_VERB_CANCEL, status);
-    if (r < 0)
-      return r;
-    job = m->job;
-    job->cancel = true;
-    atomic_store (&job->stop, true);
-    cond_signal (&job->wake);
-  }
-  if (!job->ended) {
-    job_unpublish_locked (job);
-    copiers_run (job->copiers, false);
-    job_shutdown_locked (job);
-  }
-  return 0;
-}
-
-int
-mirror_set_speed (struct mirror *m, const char *id, uint64_t bytes_per_s,
-                  enum job_status *status)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
-
-  if (r == 0) {
-    m->job->speed = bytes_per_s;
-    copiers_set_speed (m->job->copiers, bytes_per_s);
-  }
-  return r;
-}
-
-int
-mirror_set_mode (struct mirror *m, const char *id, enum copy_mode mode,
-                 enum job_status *status)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
-  struct job *job;
-  int r;
-
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-
-    r = check_verb_locked (m, id, JOB_VERB_CHANGE, status);
-    if (r < 0)
-      return r;
-    job = m->job;
-    job->copy_mode = mode;
-    if (!job_mode_tees_locked (job))    /* never "background" and synced */
-      reasons_set_mode (&job->pair.reasons, false);
-    cond_signal (&job->wake);
-  }
-  job_publish_locked (job);
   return 0;
 }
 

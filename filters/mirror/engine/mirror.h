@@ -48,6 +48,10 @@ enum mirror_event_kind {
   EVENT_JOB_ERROR,              /* id, write, err, range */
   EVENT_TARGET_STATE,           /* target_state, error (the reason) or NULL */
   EVENT_SYNCED,                 /* synced */
+  EVENT_PIVOTED,                /* pause_ns */
+  EVENT_SWITCH_FAILED,          /* operation, error, pause_ns */
+  EVENT_RELEASED,               /* error (the reason), held_ns */
+  EVENT_FENCED,                 /* synced (enabled) */
 };
 
 struct mirror_event {
@@ -61,6 +65,8 @@ struct mirror_event {
   struct range range;
   const char *target_state;
   bool synced;
+  const char *operation;        /* "pivot", "detach" */
+  uint64_t pause_ns, held_ns;
 };
 
 /* Called from engine threads without locks held; must not block for long and
@@ -71,6 +77,14 @@ typedef void mirror_event_fn (void *opaque, const struct mirror_event *ev);
 struct mirror_config {
   uint64_t size;                /* of the source, bytes; constant */
   struct clock *clock;
+  bool told_flush;              /* clients were told that they may flush */
+
+  /* Connect once more to a target that clients were moved to; where is that of
+   * its job: see pivoted.h.  NULL: impossible.
+   */
+  int (*reopen) (void *opaque, const char *where, struct target **target);
+  uint64_t target_timeout_ns;
+
   mirror_event_fn *event;       /* may be NULL */
   void *event_opaque;
 };
@@ -96,11 +110,26 @@ extern int mirror_zero (struct mirror *m, struct source *source,
 extern int mirror_trim (struct mirror *m, struct source *source,
                         uint32_t count, uint64_t offset, unsigned flags);
 extern int mirror_flush (struct mirror *m, struct source *source);
-/* Reads need no engine: they go to the source. */
+extern int mirror_pread (struct mirror *m, struct source *source, void *buf,
+                         uint32_t count, uint64_t offset);
+
+/* As extents of a source; where it cannot tell it is data.  As long as clients
+ * have their own source only own is called, since it knows more of it.
+ */
+extern int mirror_extents (struct mirror *m, int (*own) (void *opaque),
+                           struct range r, extent_fn *fn, void *opaque);
+
+/* Call own as long as clients have their own source, else do nothing. */
+extern int mirror_cache (struct mirror *m, int (*own) (void *opaque),
+                         void *opaque);
+
+/* Do clients have the target instead of their source? */
+extern bool mirror_pivoted (struct mirror *m);
 
 /*-- the job ------------------------------------------------------------*/
 
 struct job_params {
+  const char *where;            /* of the target, for config.reopen; or NULL */
   const char *id;               /* job-id, default "mirror" */
   enum copy_mode copy_mode;
   enum sync_mode sync;
@@ -113,6 +142,7 @@ struct job_params {
   uint64_t buf_size;            /* bytes in flight, at least a granule */
   uint64_t max_pause_ns;        /* longest that clients are held at once */
   unsigned copiers;             /* threads; 0 = default */
+  bool keep;                    /* when concluded, until dismissed */
 };
 
 /* Start a mirror to target, reading through source (a handle that
@@ -147,6 +177,53 @@ extern int mirror_set_speed (struct mirror *m, const char *id,
 extern int mirror_set_mode (struct mirror *m, const char *id,
                             enum copy_mode mode, enum job_status *status);
 
+/* Stop and go on with copying; teeing goes on all the while. */
+extern int mirror_pause (struct mirror *m, const char *id, bool pause,
+                         enum job_status *status);
+
+/* Give the clients the target (rule I12), or only let go of the target, which
+ * then is a copy of this moment.  Both return at once; what follows is told by
+ * events.  Results as mirror_check_verb, and -EBUSY with the reason in *why.
+ */
+extern int mirror_complete (struct mirror *m, const char *id,
+                            enum job_status *status, const char **why);
+extern int mirror_detach (struct mirror *m, const char *id,
+                          enum job_status *status, const char **why);
+
+/* A job that is concluded goes. */
+extern int mirror_dismiss (struct mirror *m, const char *id,
+                           enum job_status *status);
+
+extern int mirror_set_buf_size (struct mirror *m, const char *id,
+                                uint64_t bytes, enum job_status *status);
+extern int mirror_set_max_pause (struct mirror *m, const char *id,
+                                 uint64_t ns, enum job_status *status);
+
+/*-- barrier and fence --------------------------------------------------*/
+
+/* Hold every client request when both sides are equal and flushed.  Blocks
+ * until the barrier stands; it falls by itself after timeout_ns.  Returns 0,
+ * *drain_ns (how long clients had been held by then) and *expires_ns (from
+ * now); or -errno with the reason in *why.
+ */
+extern int mirror_hold (struct mirror *m, uint64_t timeout_ns,
+                        uint64_t *drain_ns, uint64_t *expires_ns,
+                        const char **why);
+
+/* 0 and *held_ns; -ENOENT: nothing is held; -ETIMEDOUT: it has expired. */
+extern int mirror_release (struct mirror *m, uint64_t *held_ns);
+
+/* From its return on clients' writes, zeroes and trims fail with -EPERM, and
+ * none is under way.  Without force only while held: else -EPERM.
+ * -ETIMEDOUT: the fence stands, but older requests are still under way.
+ */
+extern int mirror_fence (struct mirror *m, bool enable, bool force);
+
+/* The process ends: after a pivot, requests do not wait for a lost target any
+ * more.
+ */
+extern void mirror_give_up (struct mirror *m);
+
 /* Block until there is no job (it was cancelled, say).  deadline_ns as in
  * clock.  0 or -ETIMEDOUT.
  */
@@ -177,10 +254,14 @@ struct mirror_error {
 #define JOB_ID_MAX 255
 
 struct mirror_status {
+  bool pivoted, held, fenced;
+  bool pivoted_online;
   bool have_job;
   char id[JOB_ID_MAX + 1];
   enum job_status status;
   bool ready, synced, teeing, busy;
+  bool auto_dismiss;
+  char error[128];              /* of a concluded job; "" = none */
   bool scanning;                /* the first pass over the extents goes on */
   enum copy_mode copy_mode;
   enum sync_mode sync;
@@ -217,5 +298,7 @@ extern struct dirty *mirror_peek_dirty (struct mirror *m);      /* or NULL */
 extern struct dirty *mirror_peek_unflushed (struct mirror *m, int which);
 extern struct rangelocks *mirror_peek_locks (struct mirror *m);
 extern bool mirror_peek_scanned (struct mirror *m);
+extern const void *mirror_peek_disk (struct mirror *m); /* NULL: the source */
+extern bool mirror_peek_completed (struct mirror *m);   /* the job is */
 
 #endif /* MIRROR_MIRROR_H */

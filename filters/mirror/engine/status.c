@@ -51,6 +51,10 @@ mirror_get_status (struct mirror *m, struct mirror_status *st)
 
   memset (st, 0, sizeof *st);
   st->last_job = m->last.last_job;
+  st->held = m->hold.since_ns != 0;
+  st->fenced = atomic_load (&m->fenced);
+  st->pivoted = m->pivoted != NULL;
+  st->pivoted_online = m->pivoted && pivoted_online (m->pivoted);
   if (!job || job->status == JOB_UNDEFINED || job->status == JOB_NULL)
     return;
 
@@ -65,6 +69,9 @@ mirror_get_status (struct mirror *m, struct mirror_status *st)
   st->speed = job->speed;
   st->granularity = job->pair.granularity;
   st->buf_size = job->buf_size;
+  st->auto_dismiss = !job->keep;
+  if (job->status == JOB_CONCLUDED && !job->completed)  /* QEMU's text */
+    strcpy (st->error, "Operation canceled");
   job_progress (job, &st->len, &st->offset, &st->dirty_bytes,
                 &st->inflight_bytes);
   st->unscanned_bytes = st->len - st->offset - st->dirty_bytes -
@@ -74,6 +81,14 @@ mirror_get_status (struct mirror *m, struct mirror_status *st)
   get_target_locked (job, st);
   get_counters (job, &st->counters);
   st->last_error = job->last_error;
+}
+
+bool
+mirror_pivoted (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->pivoted != NULL;
 }
 
 /*-- for the simulator --------------------------------------------------*/
@@ -108,4 +123,20 @@ mirror_peek_scanned (struct mirror *m)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
   return m->job && m->job->scanned;
+}
+
+const void *
+mirror_peek_disk (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->pivoted;
+}
+
+bool
+mirror_peek_completed (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->job && m->job->completed;
 }

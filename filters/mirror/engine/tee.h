@@ -2,8 +2,9 @@
 /* One client request, under each regime (rule I4).
  *
  * Thread-safe; the functions block for as long as the legs take.  Requests
- * are at most LEG_MAX_REQUEST long if they carry data, else TARGET_MAX_ZERO.  All return the source's result, 0 or
- * -errno (rule I7).  The caller is inside the gate.
+ * are at most LEG_MAX_REQUEST long if they carry data, else TARGET_MAX_ZERO.
+ * All return the source's result, 0 or -errno (rule I7).  The caller is inside
+ * the gate.
  */
 
 #ifndef MIRROR_TEE_H

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Making and freeing a job; see job.h. */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "job.h"
+
+static int
+fill_pair (struct job *job, const struct job_params *params,
+           struct target *target)
+{
+  struct pair *p = &job->pair;
+
+  p->size = job->m->config.size;
+  p->granularity = params->granularity;
+  p->clock = job->m->config.clock;
+  p->target = target;
+  p->work = job_on_work;
+  p->failed = job_on_failed;
+  p->opaque = job;
+  p->unmap = params->unmap;
+  p->detect_zeroes = params->detect_zeroes;
+  p->target_is_zero = params->target_is_zero;
+  p->defer_flush = params->defer_flush;
+  atomic_init (&p->counters.unscanned_bytes,
+               params->sync == SYNC_FULL ? p->size : 0);
+
+  reasons_init (&p->reasons);
+  reasons_set_mode (&p->reasons, false);        /* nothing is teed yet */
+  if (params->sync == SYNC_FULL)
+    reasons_raise (&p->reasons, 1);             /* the unfinished scan */
+
+  p->dirty = dirty_new (p->size, p->granularity, &p->reasons);
+  p->locks = rangelocks_new ();
+  if (!p->dirty || !p->locks)
+    return -ENOMEM;
+  p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
+                            &p->reasons);
+  if (!p->flusher)
+    return -ENOMEM;
+
+  /* That the target is identical says nothing about its cache (rule I1). */
+  if (params->sync == SYNC_NONE)
+    flusher_acked (p->flusher, (struct range) { 0, p->size }, false,
+                   flusher_stamp (p->flusher));
+  return 0;
+}
+
+struct job *
+job_new (struct mirror *m, const struct job_params *params,
+         struct source *source, struct target *target, int *err)
+{
+  struct copier_params cp = {
+    .speed = params->speed,
+    .buf_size = params->buf_size,
+    .threads = params->copiers,
+  };
+  struct job *job = calloc (1, sizeof *job);
+
+  if (!job) {
+    *err = -ENOMEM;
+    return NULL;
+  }
+  job->m = m;
+  cond_init (&job->wake);
+  cond_init (&job->drained_cond);
+  cond_init (&job->unpinned);
+  assert (strlen (params->id) <= JOB_ID_MAX);
+  strcpy (job->id, params->id);
+  job->source = source;
+  job->buf_size = params->buf_size;
+  job->speed = params->speed;
+  job->copy_mode = params->copy_mode;
+  job->sync = params->sync;
+  job->keep = params->keep;
+  job->old_target_state = "none";
+  atomic_init (&job->max_pause_ns, params->max_pause_ns);
+  job->scanned = params->sync == SYNC_NONE;
+  job->status = JOB_UNDEFINED;
+  job->online = true;
+
+  *err = 0;
+  if (params->where) {
+    job->where = strdup (params->where);
+    if (!job->where)
+      *err = -ENOMEM;
+  }
+  if (*err == 0)
+    *err = fill_pair (job, params, target);
+  if (*err == 0)
+    job->copiers = copiers_new (&job->pair, source, &cp, job_on_idle, job, err);
+  if (*err < 0) {
+    job_free (job);
+    return NULL;
+  }
+  return job;
+}
+
+void
+job_free (struct job *job)
+{
+  if (!job)
+    return;
+  free (job->where);
+  copiers_free (job->copiers);
+  flusher_free (job->pair.flusher);
+  rangelocks_free (job->pair.locks);
+  dirty_free (job->pair.dirty);
+  cond_destroy (&job->unpinned);
+  cond_destroy (&job->drained_cond);
+  cond_destroy (&job->wake);
+  free (job);
+}

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See switch.h.
+ *
+ * No leg can be trusted to answer in time, so the flushes with the gate held
+ * are made by a thread of their own.  When it does not end in time the gate
+ * is opened and the thread is left to itself; its result is not looked at,
+ * and there is no other attempt before it has ended.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "cleanup.h"
+#include "errtext.h"
+#include "switch.h"
+
+/* What may still differ when clients are held: the copiers carry it then.
+ * Under clients that trim without pause it never becomes nothing before.
+ */
+#define LITTLE (UINT64_C (1) << 20)
+
+static bool
+may_begin (struct job *job)
+{
+  uint64_t len, offset, dirty, claimed;
+
+  if (reasons_none (&job->pair.reasons, true))
+    return true;
+  job_progress (job, &len, &offset, &dirty, &claimed);
+  return len - offset <= LITTLE && dirty + claimed == len - offset;
+}
+
+static int
+flush_source (struct job *job)
+{
+  struct source *source = job->source;
+  int r;
+
+  if (!source->can_flush)
+    return 0;
+  r = source->ops->flush (source);
+  if (r < 0) {
+    /* A failure is told once; and see flush_source in tee.c. */
+    atomic_store (&job->m->flush_owed, true);
+    job_mark_all (job->m);
+  }
+  return r;
+}
+
+static void
+flush_main (void *vp)
+{
+  struct job *job = vp;
+  struct pair *p = &job->pair;
+  struct flush_wait w;
+  int source, target = 0;
+
+  if (p->target->can_flush)
+    flusher_begin (p->flusher, &w);
+  source = flush_source (job);
+  if (p->target->can_flush)
+    target = flusher_wait (p->flusher, &w);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+  job->flush.source = source;
+  job->flush.target = target;
+  job->flush.done = true;
+  cond_signal (&job->wake);
+}
+
+/* Wait for a condition of the job until the deadline.  0, -ETIMEDOUT,
+ * -ENOTCONN (the session is lost) or -ECANCELED.
+ */
+static int
+wait_locked (struct job *job, uint64_t deadline_ns)
+{
+  struct clock *clock = job->pair.clock;
+  int r;
+
+  if (job->cancel)
+    return -ECANCELED;
+  if (job->lost || !job->online)
+    return -ENOTCONN;
+  r = clock->wait_until (clock, &job->wake, &job->m->lock, deadline_ns);
+  return r < 0 ? -ETIMEDOUT : 0;
+}
+
+/* Nobody is inside: the copiers finish. */
+static int
+wait_none (struct job *job, uint64_t deadline_ns)
+{
+  int r = 0;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+  while (r == 0 && !reasons_none (&job->pair.reasons, true))
+    r = wait_locked (job, deadline_ns);
+  return r;
+}
+
+static int
+flush_both (struct job *job, uint64_t deadline_ns, const char **why)
+{
+  int r;
+
+  job->flush.done = false;
+  r = thread_start (&job->flush.thread, "mirror-flush", flush_main, job);
+  if (r < 0) {
+    *why = "no thread for the flushes";
+    return r;
+  }
+  job->flush.running = true;
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    while (r == 0 && !job->flush.done)
+      r = wait_locked (job, deadline_ns);
+    if (job->flush.done && r != -ECANCELED)
+      r = 0;
+  }
+  if (r < 0) {
+    *why = r == -ENOTCONN ? "the target was lost"
+      : "the flushes took longer than max-pause";
+    return r;
+  }
+  thread_join (&job->flush.thread);
+  job->flush.running = false;
+  if (job->flush.source < 0) {
+    *why = "flushing the source failed";
+    return job->flush.source;
+  }
+  if (job->flush.target < 0) {
+    *why = "flushing the target failed";
+    return job->flush.target;
+  }
+  return 0;
+}
+
+static void
+release (struct job *job)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->regime_lock);
+
+  job_release_locked (job);
+}
+
+/* The gate is held. */
+static int
+halt (struct job *job, uint64_t deadline_ns, const char **why)
+{
+  int r = gate_drain (job->m->gate, job->pair.clock, deadline_ns);
+
+  *why = "requests in flight have not ended within max-pause";
+  if (r < 0)
+    return r;
+  r = wait_none (job, deadline_ns);
+  if (r < 0) {
+    *why = r == -ENOTCONN ? "the target was lost"
+      : "what was dirty was not copied within max-pause";
+    return r;
+  }
+  r = flush_both (job, deadline_ns, why);
+  if (r < 0)
+    return r;
+  /* A failed flush of anybody's has made something dirty since. */
+  *why = "the target was lost";
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+  if (job->cancel)
+    return -ECANCELED;
+  return reasons_none (&job->pair.reasons, true) && job->online && !job->lost
+    ? 0 : -ENOTCONN;
+}
+
+/* Flush both legs, hold, drain, flush again.  Returns 0 with the gate held, or
+ * -errno and *why, with the gate open.  *began_ns: when clients were first
+ * held, or 0.  -ECANCELED: the job has been cancelled, which opens the gate.
+ */
+static int
+all_halt (struct job *job, uint64_t *began_ns, const char **why)
+{
+  struct pair *p = &job->pair;
+  int r;
+
+  if (job->flush.running) {
+    bool done;
+
+    mutex_lock (&job->m->lock);
+    done = job->flush.done;
+    mutex_unlock (&job->m->lock);
+    *why = "a flush of an earlier attempt has not ended yet";
+    if (!done)
+      return -EBUSY;
+    switch_free (job);
+  }
+
+  /* The flushes with the gate held should have little to do. */
+  r = flush_source (job);
+  *why = "flushing the source failed";
+  if (r == 0 && p->target->can_flush) {
+    r = pair_flush (p);
+    *why = "flushing the target failed";
+  }
+  if (r < 0)
+    return r;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->regime_lock);
+
+    if (job->ended)
+      return -ECANCELED;
+    *began_ns = job_now_ns (job);
+    job->held = true;
+    gate_hold (job->m->gate);
+  }
+  r = halt (job, *began_ns + atomic_load (&job->max_pause_ns), why);
+  if (r < 0)
+    release (job);
+  return r;
+}
+
+/*-- what follows -------------------------------------------------------*/
+
+static void
+on_pivoted_changed (void *opaque, int err, bool forgot)
+{
+  struct mirror *m = opaque;
+  struct mirror_event ev = {
+    .kind = EVENT_TARGET_STATE,
+    .target_state = err ? "offline" : "pivoted",
+    .error = err ? error_text (-err) : NULL,
+  };
+
+  if (forgot)
+    job_mark_all (m);
+  if (m->config.event)
+    m->config.event (m->config.event_opaque, &ev);
+}
+
+static int
+reopen (void *opaque, const char *where, struct target **target)
+{
+  struct mirror *m = opaque;
+  int r;
+
+  if (!m->config.reopen)
+    return -ENOTCONN;
+  r = m->config.reopen (m->config.event_opaque, where, target);
+  if (r == 0)
+    mirror_watch (m, *target);
+  return r;
+}
+
+/* The clients get the target.  Nobody is inside and the copiers have nothing
+ * to do.  0, or -errno and *why.
+ */
+static int
+give_target (struct job *job, const char **why)
+{
+  struct mirror *m = job->m;
+  struct pivoted_config config = {
+    .clock = m->config.clock, .size = m->config.size,
+    .timeout_ns = m->config.target_timeout_ns,
+    .reopen = reopen, .reopen_opaque = m, .where = job->where,
+    .changed = on_pivoted_changed, .opaque = m,
+  };
+  struct pivoted *p;
+  int r = 0;
+
+  p = pivoted_new (&config, job->pair.target, &r);
+  *why = "out of memory or threads";
+  if (!p)
+    return r;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    if (job->cancel || job->lost || !job->online)
+      r = job->cancel ? -ECANCELED : -ENOTCONN;
+    else {
+      job->old_source = m->pivoted;
+      if (job->old_source)
+        pivoted_give_up (job->old_source);
+      m->pivoted = p;
+      job->pair.target = NULL;
+      job->old_target_state = "pivoted";
+      job->completed = true;
+    }
+  }
+  if (r < 0) {
+    *why = "the target was lost";
+    pivoted_disown (p);
+    return r;
+  }
+  copiers_run (job->copiers, false);
+  job_unpublish_locked (job);
+  return 0;
+}
+
+/* The target is a copy of this moment. */
+static int
+let_go (struct job *job)
+{
+  struct mirror *m = job->m;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    if (job->cancel)
+      return -ECANCELED;
+    job->completed = true;
+  }
+  copiers_run (job->copiers, false);
+  job_unpublish_locked (job);
+  return 0;
+}
+
+static void
+barrier_stands (struct job *job, uint64_t began_ns)
+{
+  struct mirror *m = job->m;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  m->hold.result = 0;
+  m->hold.since_ns = began_ns;
+  m->hold.drain_ns = job_now_ns (job) - began_ns;
+  m->hold.until_ns = job_now_ns (job) + m->hold.timeout_ns;
+  cond_broadcast (&m->hold_changed);
+}
+
+static void
+failed (struct job *job, enum halt_kind kind, int err, const char *why,
+        uint64_t began_ns)
+{
+  struct mirror *m = job->m;
+  struct mirror_event ev = {
+    .kind = EVENT_SWITCH_FAILED,
+    .operation = kind == HALT_PIVOT ? "pivot" : "detach",
+    .error = why,
+    .pause_ns = began_ns == 0 ? 0 : job_now_ns (job) - began_ns,
+  };
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    job->wanted = HALT_NONE;
+    if (!job->cancel)
+      copiers_run (job->copiers, !job->paused && job->online && !job->lost);
+    if (kind == HALT_HOLD) {
+      m->hold.result = err;
+      m->hold.why = why;
+      cond_broadcast (&m->hold_changed);
+    }
+  }
+  job_publish (job);            /* the mode may be background */
+  if (kind != HALT_HOLD)
+    job_event (job, &ev);
+}
+
+bool
+switch_try (struct job *job, enum halt_kind kind)
+{
+  struct mirror_event ev = { .kind = EVENT_PIVOTED };
+  uint64_t began_ns = 0;
+  const char *why = NULL;
+  bool gone;
+  int r = 0;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+    gone = job->lost || !job->online;
+  }
+  if (gone) {
+    failed (job, kind, -ENOTCONN, "the target is offline", 0);
+    return true;
+  }
+  job_publish (job);            /* from now on it tees */
+  if (!may_begin (job))
+    return true;
+
+  r = all_halt (job, &began_ns, &why);
+  if (r == 0 && kind == HALT_HOLD) {
+    barrier_stands (job, began_ns);
+    return true;
+  }
+  if (r == 0) {
+    r = kind == HALT_PIVOT ? give_target (job, &why) : let_go (job);
+    if (r < 0)
+      release (job);
+  }
+  if (r == -ECANCELED)
+    return true;                /* the next round sees it */
+  if (r < 0) {
+    failed (job, kind, r, why, began_ns);
+    return true;
+  }
+  if (kind == HALT_PIVOT) {
+    ev.pause_ns = job_now_ns (job) - began_ns;
+    job_event (job, &ev);
+  }
+  return false;
+}
+
+void
+switch_free (struct job *job)
+{
+  if (job->flush.running)
+    thread_join (&job->flush.thread);
+  job->flush.running = false;
+}
