@@ -9,7 +9,6 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from mirrortest import SLOW, Test  # noqa: E402
-from qmp import QMPError  # noqa: E402
 
 SIZE = 1 << 20
 
@@ -18,14 +17,6 @@ def ready(t, qmp):
     qmp.command("blockdev-mirror", job_id="m", sync="full",
                 target=t.uri("target"), copy_mode="write-blocking")
     qmp.wait(lambda q: q.job()["ready"], 30 * SLOW)
-
-
-def refused(qmp, name, **args):
-    try:
-        qmp.command(name, **args)
-    except QMPError as e:
-        return e.desc
-    raise AssertionError(name + " was accepted")
 
 
 def failing_flush(t):
@@ -98,7 +89,7 @@ def lost_target(t):
         t.kill("target")
         qmp.wait(lambda q: q.command("query-mirror")["target"]["state"] ==
                  "offline", 20 * SLOW)
-        why = refused(qmp, "job-complete", id="m")
+        why = qmp.refused("job-complete", id="m")
         assert "offline" in why, why
         load.more(50)
     load.stop()

@@ -87,6 +87,14 @@ class QMP:
                             {k.replace("_", "-"): v
                              for k, v in arguments.items()} or None)
 
+    def refused(self, name, **arguments):
+        """As command, but it must fail; returns why."""
+        try:
+            self.command(name, **arguments)
+        except QMPError as e:
+            return e.desc
+        raise AssertionError(name + " was accepted")
+
     def wait_event(self, name, timeout=30, **data):
         """Take events until one of that name, with these data members."""
         deadline = time.monotonic() + timeout
