@@ -22,7 +22,9 @@ EXTRA_DIST += \
 	tests/mutants/failed-switch-stays-shut.patch \
 	tests/mutants/fence-does-not-wait.patch \
 	tests/mutants/flush-failure-ignored.patch \
+	tests/mutants/flush-waits-for-newcomers.patch \
 	tests/mutants/gate-does-not-look-again.patch \
+	tests/mutants/held-in-any-order.patch \
 	tests/mutants/last-granule-skipped.patch \
 	tests/mutants/late-ack-after-failed-flush.patch \
 	tests/mutants/late-ack-counts.patch \

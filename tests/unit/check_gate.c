@@ -289,6 +289,37 @@ START_TEST (a_held_gate_lets_nobody_in_until_it_opens)
 }
 END_TEST
 
+/* The gate is opened for a moment at a time: whenever it is shut again, those
+ * that came first have been let in, and the others have not.
+ */
+START_TEST (who_was_held_goes_on_in_order)
+{
+  struct entrant e[6];
+  unsigned i, let_in;
+
+  gate_hold (g);
+  for (i = 0; i < 6; ++i) {
+    e[i] = (struct entrant) { .go = true };
+    start_entrant (&e[i]);
+    while (gate_held (g) != i + 1)
+      sched_yield ();
+  }
+  do {
+    gate_publish (g, REGIME_TRACK, JOB (0), NULL);
+    sched_yield ();
+    gate_hold (g);
+    ck_assert_int_eq (gate_drain (g, &clock_monotonic, in_ms (10000)), 0);
+    /* Nobody can get in now, so this is not changing. */
+    let_in = 6 - gate_held (g);
+    for (i = 0; i < 6; ++i)
+      ck_assert_int_eq (atomic_load (&e[i].inside), i < let_in);
+  } while (let_in < 6);
+  gate_publish (g, REGIME_TRACK, JOB (0), NULL);
+  for (i = 0; i < 6; ++i)
+    thread_join (&e[i].thread);
+}
+END_TEST
+
 /* Entering and leaving while somebody holds and opens again and again. */
 static _Atomic bool churn_stop;
 static _Atomic unsigned churn_inside, churn_entered;
@@ -378,6 +409,49 @@ START_TEST (flush_waits_for_older_requests_only)
 }
 END_TEST
 
+static void
+flush_main (void *vp)
+{
+  int *r = vp;
+
+  *r = gate_flush (g, &clock_monotonic, in_ms (5000));
+}
+
+/* ... whatever is published meanwhile. */
+START_TEST (flush_does_not_wait_for_a_newer_regime)
+{
+  struct entrant old = { .go = false };
+  const struct regime *first, *r, *newer[2];
+  struct thread flush;
+  int i, result = 1;
+
+  gate_publish (g, REGIME_TRACK, JOB (1), NULL);
+  first = gate_enter (g);
+  gate_leave (g, first);
+  start_entrant (&old);
+  while (!atomic_load (&old.inside))
+    sched_yield ();
+  ck_assert_int_eq (thread_start (&flush, "flush", flush_main, &result), 0);
+
+  /* Until it has moved the regime to another slot. */
+  do {
+    r = gate_enter (g);
+    gate_leave (g, r);
+    sched_yield ();
+  } while (r == first);
+  for (i = 0; i < 2; ++i) {
+    gate_publish (g, REGIME_TEE, JOB (0), NULL);
+    newer[i] = gate_enter (g);
+  }
+  atomic_store (&old.go, true);
+  thread_join (&flush);
+  ck_assert_int_eq (result, 0);
+  gate_leave (g, newer[0]);
+  gate_leave (g, newer[1]);
+  thread_join (&old.thread);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -400,6 +474,8 @@ main (void)
   tcase_add_test (tc, nobody_is_inside_a_drained_gate);
   tcase_add_test (tc, a_source_goes_with_the_regime);
   tcase_add_test (tc, flush_waits_for_older_requests_only);
+  tcase_add_test (tc, flush_does_not_wait_for_a_newer_regime);
+  tcase_add_test (tc, who_was_held_goes_on_in_order);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
   srunner_run_all (sr, CK_NORMAL);

@@ -18,6 +18,10 @@
  * been seen at 0.
  *
  * The last one to leave a stripe takes the mutex only if somebody waits.
+ *
+ * Requests that are held wait in a queue and go on one after the other, each
+ * when the one before it has counted itself in: in order of arrival (rule
+ * I12).
  */
 
 #include <config.h>
@@ -44,18 +48,26 @@ struct stripe {
 
 struct slot {
   struct regime regime;         /* written under lock while the slot is idle */
+  uint64_t epoch;               /* when it was published; under lock */
   struct stripe stripes[STRIPES];
+};
+
+/* A request that is held; on its thread's stack. */
+struct held {
+  struct cond turn;
+  struct held *next;
 };
 
 struct gate {
   struct slot slots[SLOTS];
   _Atomic uint64_t epoch;
   _Atomic unsigned waiters;
-  _Atomic unsigned held;        /* the current regime is REGIME_HELD */
 
   struct mutex lock;            /* publishing and waiting */
   struct cond idle;             /* a slot's counter fell to 0 */
-  struct cond opened;           /* the gate is not held any more */
+
+  /* Protected by lock. */
+  struct held *first, *last;
 };
 
 static unsigned
@@ -90,15 +102,15 @@ gate_new (void)
     return NULL;
   for (i = 0; i < SLOTS; ++i) {
     g->slots[i].regime = (struct regime) { .kind = REGIME_NONE };
+    g->slots[i].epoch = 0;
     for (j = 0; j < STRIPES; ++j)
       atomic_init (&g->slots[i].stripes[j].inflight, 0);
   }
   atomic_init (&g->epoch, 0);
   atomic_init (&g->waiters, 0);
-  atomic_init (&g->held, 0);
   mutex_init (&g->lock);
   cond_init (&g->idle);
-  cond_init (&g->opened);
+  g->first = g->last = NULL;
   return g;
 }
 
@@ -111,7 +123,7 @@ gate_free (struct gate *g)
     return;
   for (i = 0; i < SLOTS; ++i)
     assert (slot_idle (&g->slots[i]));
-  cond_destroy (&g->opened);
+  assert (!g->first);
   cond_destroy (&g->idle);
   mutex_destroy (&g->lock);
   free (g);
@@ -136,34 +148,62 @@ current_slot (struct gate *g)
   return &g->slots[atomic_load (&g->epoch) % SLOTS];
 }
 
-/* Those who wait here go on in any order: none of them has been answered, so
- * no order of theirs has been promised to anybody.
- */
-static void
-wait_opened (struct gate *g)
+/* NULL: the gate is held. */
+static const struct regime *
+try_enter (struct gate *g)
 {
-  if (atomic_load (&g->held) == 0)
-    return;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
-  while (current_slot (g)->regime.kind == REGIME_HELD)
-    cond_wait (&g->opened, &g->lock);
+  for (;;) {
+    uint64_t epoch = atomic_load (&g->epoch);
+    struct slot *s = &g->slots[epoch % SLOTS];
+    bool held;
+
+    sync_point ();
+    atomic_fetch_add (&s->stripes[my_stripe ()].inflight, 1);
+    sync_point ();
+    if (atomic_load (&g->epoch) == epoch) {
+      held = s->regime.kind == REGIME_HELD;
+      if (!held)
+        return &s->regime;
+      leave_slot (g, s);
+      return NULL;
+    }
+    leave_slot (g, s);
+  }
+}
+
+static const struct regime *
+enter_held (struct gate *g)
+{
+  const struct regime *r = NULL;
+  struct held me = { .next = NULL };
+
+  cond_init (&me.turn);
+  mutex_lock (&g->lock);
+  *(g->last ? &g->last->next : &g->first) = &me;
+  g->last = &me;
+  while (!r) {
+    while (g->first != &me || current_slot (g)->regime.kind == REGIME_HELD)
+      cond_wait (&me.turn, &g->lock);
+    mutex_unlock (&g->lock);
+    r = try_enter (g);
+    mutex_lock (&g->lock);
+  }
+  g->first = me.next;
+  if (g->first)
+    cond_signal (&g->first->turn);
+  else
+    g->last = NULL;
+  mutex_unlock (&g->lock);
+  cond_destroy (&me.turn);
+  return r;
 }
 
 const struct regime *
 gate_enter (struct gate *g)
 {
-  for (;;) {
-    uint64_t epoch = atomic_load (&g->epoch);
-    struct slot *s = &g->slots[epoch % SLOTS];
+  const struct regime *r = try_enter (g);
 
-    sync_point ();
-    atomic_fetch_add (&s->stripes[my_stripe ()].inflight, 1);
-    sync_point ();
-    if (atomic_load (&g->epoch) == epoch && s->regime.kind != REGIME_HELD)
-      return &s->regime;
-    leave_slot (g, s);
-    wait_opened (g);
-  }
+  return r ? r : enter_held (g);
 }
 
 void
@@ -195,11 +235,11 @@ publish_locked (struct gate *g, enum regime_kind kind, struct job *job,
   atomic_fetch_sub (&g->waiters, 1);
 
   s->regime = (struct regime) { kind, job, source };
+  s->epoch = epoch;
   sync_point ();
-  atomic_store (&g->held, kind == REGIME_HELD);
   atomic_store (&g->epoch, epoch);
-  if (kind != REGIME_HELD)
-    cond_broadcast (&g->opened);
+  if (kind != REGIME_HELD && g->first)
+    cond_signal (&g->first->turn);
 }
 
 void
@@ -220,13 +260,14 @@ gate_hold (struct gate *g)
   publish_locked (g, REGIME_HELD, NULL, NULL);
 }
 
-/* Until nobody is in any slot but `except`; those who are being held only look
- * in.
+/* Until every slot that was published before the current one has been seen
+ * idle; those who are being held only look in.  A slot that is published
+ * meanwhile was idle then.
  */
 static int
-drain_locked (struct gate *g, struct clock *clock, uint64_t deadline_ns,
-              const struct slot *except)
+drain_locked (struct gate *g, struct clock *clock, uint64_t deadline_ns)
 {
+  uint64_t now = atomic_load (&g->epoch);
   size_t i;
   int r = 0;
 
@@ -234,10 +275,10 @@ drain_locked (struct gate *g, struct clock *clock, uint64_t deadline_ns,
   for (i = 0; i < SLOTS && r == 0; ++i) {
     struct slot *s = &g->slots[i];
 
-    while (r == 0 && s != except && s->regime.kind != REGIME_HELD &&
+    while (r == 0 && s->epoch < now && s->regime.kind != REGIME_HELD &&
            !slot_idle (s))
       r = clock->wait_until (clock, &g->idle, &g->lock, deadline_ns);
-    if (r < 0 && slot_idle (s))
+    if (r < 0 && (s->epoch >= now || slot_idle (s)))
       r = 0;
   }
   atomic_fetch_sub (&g->waiters, 1);
@@ -251,7 +292,19 @@ gate_drain (struct gate *g, struct clock *clock, uint64_t deadline_ns)
 
   if (current_slot (g)->regime.kind != REGIME_HELD)
     return -ECANCELED;
-  return drain_locked (g, clock, deadline_ns, NULL);
+  return drain_locked (g, clock, deadline_ns);
+}
+
+unsigned
+gate_held (struct gate *g)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
+  const struct held *h;
+  unsigned n = 0;
+
+  for (h = g->first; h; h = h->next)
+    n++;
+  return n;
 }
 
 /* The regime moves to another slot, so that the old one can become idle. */
@@ -262,7 +315,7 @@ gate_flush (struct gate *g, struct clock *clock, uint64_t deadline_ns)
   struct regime r = current_slot (g)->regime;
 
   publish_locked (g, r.kind, r.job, r.source);
-  return drain_locked (g, clock, deadline_ns, current_slot (g));
+  return drain_locked (g, clock, deadline_ns);
 }
 
 /* Wait until all slots whose regime is (of_job) or is not (!of_job) of that

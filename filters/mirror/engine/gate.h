@@ -14,7 +14,7 @@
  *
  * gate_enter and gate_leave are lock-free unless somebody waits or the gate is
  * held: then who enters waits, before counting itself in for good, until
- * another regime is published.
+ * another regime is published.  Who was held goes on in order of arrival.
  */
 
 #ifndef MIRROR_GATE_H
@@ -79,6 +79,9 @@ extern void gate_hold (struct gate *g);
  */
 extern int gate_drain (struct gate *g, struct clock *clock,
                        uint64_t deadline_ns);
+
+/* How many requests are being held. */
+extern unsigned gate_held (struct gate *g);
 
 /* Block until every request that sampled `job` has ended.  The current regime
  * must not be of that job.
