@@ -224,6 +224,11 @@ check_status (struct sim *sim, const struct mirror_status *st)
                 (unsigned long long) st->dirty_bytes,
                 (unsigned long long) st->inflight_bytes,
                 (unsigned long long) st->unscanned_bytes);
+  /* A granule that is dirty again while it is in flight counts twice. */
+  if (st->unscanned_bytes > 0 && st->len - st->offset > sim->size)
+    sched_fail ("status", "%llu bytes are left of a disk of %llu",
+                (unsigned long long) (st->len - st->offset),
+                (unsigned long long) sim->size);
   if (st->unscanned_bytes > (st->scanning ? sim->size : 0))
     sched_fail ("status", "%llu bytes unscanned, scanning %d",
                 (unsigned long long) st->unscanned_bytes, st->scanning);

@@ -205,16 +205,23 @@ job_tell_released (struct mirror *m, const char *reason, uint64_t held_ns)
 
 /* offset is read first: progress made meanwhile is then missing in both.  What
  * has not been scanned counts as dirty, or a job that has just begun would
- * look like one that is done.
+ * look like one that is done.  What a client has dirtied before the scan came
+ * there, or the scan just now, is in both: not more can be unscanned than what
+ * is left of the disk.
  */
 void
 job_progress (struct job *job, uint64_t *len, uint64_t *offset,
               uint64_t *dirty, uint64_t *claimed)
 {
+  uint64_t unscanned, known;
+
   *offset = atomic_load (&job->pair.counters.progress_bytes);
-  *len = *offset + atomic_load (&job->pair.counters.unscanned_bytes);
+  unscanned = atomic_load (&job->pair.counters.unscanned_bytes);
   dirty_bytes (job->pair.dirty, dirty, claimed);
-  *len += *dirty + *claimed;
+  known = *dirty + *claimed;
+  if (known + unscanned > job->pair.size)
+    unscanned = known < job->pair.size ? job->pair.size - known : 0;
+  *len = *offset + known + unscanned;
 }
 
 void
