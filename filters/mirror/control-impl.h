@@ -49,6 +49,7 @@ struct control {
 
   struct mutex lock;                    /* protects the rest */
   bool stopping;
+  bool quitting;                        /* no more events */
   struct session *sessions[CONTROL_MAX_CLIENTS]; /* changed by the thread */
   unsigned count;
 
@@ -66,6 +67,11 @@ extern void control_wake (struct control *c);
 /* While a command runs: keep events back; then let them go. */
 extern void control_hold_events (struct control *c);
 extern void control_release_events (struct control *c);
+
+/* After quit no event is sent: whether one that the end of the job causes came
+ * before the end of the connection would be chance.
+ */
+extern void control_end_events (struct control *c);
 
 /*-- session.c ----------------------------------------------------------*/
 

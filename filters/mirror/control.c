@@ -119,7 +119,9 @@ control_event (struct control *c, const struct mirror_event *ev)
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
 
-    if (!c->holding)
+    if (c->quitting)
+      free (line);
+    else if (!c->holding)
       send_to_all (c, line);
     else {
       held = realloc (c->held, (c->held_count + 1) * sizeof *held);
@@ -132,6 +134,14 @@ control_event (struct control *c, const struct mirror_event *ev)
     }
   }
   control_wake (c);
+}
+
+void
+control_end_events (struct control *c)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  c->quitting = true;
 }
 
 void

@@ -256,6 +256,7 @@ run_command (struct session *s, struct qmp_request *req)
   control_release_events (c);
 
   if (result && req->verb == QMP_quit) {
+    control_end_events (c);
     flush (s);                  /* the answer is out before the end begins */
     c->ops->quit (c->opaque);
   }

@@ -86,10 +86,12 @@ func_tests = \
 	tests/func/test-mirrorcmp.sh \
 	tests/func/test-nbdfsx-faults.sh \
 	tests/func/test-nbdmirror.py \
+	tests/func/test-qmp-clients.py \
 	tests/func/test-qmp-errors.py \
 	tests/func/test-qmp-input.py \
 	tests/func/test-qmp-job.py \
 	tests/func/test-qmp-negotiation.py \
+	tests/func/test-qmp-replay.py \
 	tests/func/test-qmp-socket.py \
 	tests/func/test-qmp-verbs.py \
 	tests/func/test-oracle.sh \
@@ -108,9 +110,11 @@ func_tests = \
 TESTS += $(func_tests)
 EXTRA_DIST += \
 	$(func_tests) \
+	tests/func/data/qemu-storage-daemon-10.qmp \
 	tests/lib/functions.sh \
 	tests/lib/mirrortest.py \
 	tests/lib/qmp.py \
+	tests/lib/qmpreplay.py \
 	tests/lib/under-load.sh
 
 .PHONY: check-stress
