@@ -23,7 +23,7 @@
 #include "qmp.h"
 
 enum kind { KIND_VERB, KIND_ARG, KIND_LATER };
-enum type { NO_TYPE, STRING, STRINGS, INTEGER, BOOLEAN };
+enum type { NO_TYPE, STRING, STRINGS, INTEGER, UINT32, BOOLEAN };
 enum need { OPTIONAL, REQUIRED, NOT_YET, NEVER };
 
 struct entry {
@@ -78,17 +78,54 @@ is_bad_word (const char *text)
     strcmp (text, "null") != 0;
 }
 
+/* The same, with "e0" after each integer of more than 64 bits, which makes it
+ * a real number.  NULL when out of memory.
+ */
+static char *
+widen (const char *text)
+{
+  char *out = malloc (2 * strlen (text) + 1), *p = out;
+  bool quoted = false;
+  size_t n;
+
+  if (out == NULL)
+    return NULL;
+  while (*text) {
+    n = quoted ? 0 : strspn (text, "+-.0123456789Ee");
+    if (n == 0) {
+      quoted ^= *text == '"';
+      if (*text == '\\' && text[1])
+        *p++ = *text++;
+      *p++ = *text++;
+      continue;
+    }
+    memcpy (p, text, n);
+    p += n;
+    errno = 0;
+    strtoll (text, NULL, 10);
+    if (errno == ERANGE && strcspn (text, ".Ee") >= n)
+      p = stpcpy (p, "e0");
+    text += n;
+  }
+  *p = '\0';
+  return out;
+}
+
 static json_t *
 load (const char *text, json_error_t *err)
 {
   const size_t flags = JSON_DECODE_ANY | JSON_REJECT_DUPLICATES;
   json_t *root = json_loads (text, flags, err);
+  CLEANUP_FREE char *wide = NULL;
 
   /* An integer of more than 64 bits is a number nevertheless: as a real one
    * it is refused by name, with the client's id.
    */
-  if (root == NULL && json_error_code (err) == json_error_numeric_overflow)
-    root = json_loads (text, flags | JSON_DECODE_INT_AS_REAL, err);
+  if (root == NULL && json_error_code (err) == json_error_numeric_overflow) {
+    wide = widen (text);
+    if (wide)
+      root = json_loads (wide, flags, err);
+  }
   return root;
 }
 
@@ -242,6 +279,19 @@ has_type (const json_t *value, enum type type)
   }
 }
 
+/* QEMU's texts for it are others than those for its signed numbers. */
+static int
+check_uint32 (const char *name, const json_t *value, struct qmp_error *error)
+{
+  const json_int_t n = json_integer_value (value);
+
+  if (json_is_integer (value) && n >= 0 && n <= UINT32_MAX)
+    return 0;
+  FAIL (error, "Parameter '%s' expects %s", name,
+        json_is_integer (value) ? "uint32_t" : "uint64");
+  return -EINVAL;
+}
+
 static int
 check_arg (const struct entry *arg, json_t *value, struct qmp_error *error)
 {
@@ -256,6 +306,8 @@ check_arg (const struct entry *arg, json_t *value, struct qmp_error *error)
           arg->need == NEVER ? "supported" : "available in this version");
     return -EINVAL;
   }
+  if (arg->type == UINT32)
+    return check_uint32 (arg->name, value, error);
   if (!has_type (value, arg->type)) {
     FAIL (error, "Invalid parameter type for '%s', expected: %s", arg->name,
           type_names[arg->type]);

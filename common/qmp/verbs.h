@@ -39,7 +39,7 @@
   ARG ("replaces", STRING, NEVER, "", "")                                     \
   ARG ("sync", STRING, REQUIRED, QMP_SYNCS, "what to copy")                   \
   ARG ("speed", INTEGER, OPTIONAL, "", "bytes per second")                    \
-  ARG ("granularity", INTEGER, OPTIONAL, "", "bytes")                         \
+  ARG ("granularity", UINT32, OPTIONAL, "", "bytes")                          \
   ARG ("buf-size", INTEGER, OPTIONAL, "", "bytes in flight")                  \
   ARG ("on-source-error", STRING, OPTIONAL, QMP_POLICIES, "policy")           \
   ARG ("on-target-error", STRING, OPTIONAL, QMP_POLICIES, "policy")           \

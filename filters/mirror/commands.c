@@ -189,6 +189,11 @@ job_command (struct control *c, const struct qmp_request *req,
     case JOB_VERB_COUNT:
       break;
     }
+  /* For resume, it looks whether the job is paused before it looks at its
+   * state; ours is not in a state that does not accept it.
+   */
+  if (r == -EPERM && jc->verb == JOB_VERB_RESUME)
+    r = -EALREADY;
   return job_result (r, id, jc, status, why, error);
 }
 

@@ -90,6 +90,7 @@ func_tests = \
 	tests/func/test-qmp-errors.py \
 	tests/func/test-qmp-input.py \
 	tests/func/test-qmp-job.py \
+	tests/func/test-qmp-live.py \
 	tests/func/test-qmp-negotiation.py \
 	tests/func/test-qmp-replay.py \
 	tests/func/test-qmp-socket.py \

@@ -132,6 +132,15 @@ with Test() as test:
     with test.qmp() as qmp:
         check_ids(qmp)
         check_stray(qmp)
+        # A number that is too large spoils no other: the id is no 7.0.
+        for big in (b"1" + b"0" * 30, b"-1" + b"0" * 30):
+            qmp.send(b'{"execute":"block-job-set-speed","arguments":{"device":'
+                     b'"11\\"9999999999999999999","speed":' + big +
+                     b'},"id":[7,1e2]}')
+            m = answers(qmp, 1)[0]
+            assert m["error"]["desc"] == "Invalid parameter type for" \
+                " 'speed', expected: integer" and \
+                type(m["id"][0]) is int and m["id"] == [7, 100], m
         # The names of commands and arguments may be escaped as well.
         qmp.send(rb'{"\u0065xecute":"query\u002djobs","arguments":{}}')
         assert answers(qmp, 1) == [{"return": []}]

@@ -35,7 +35,9 @@ MIRROR = [
     ({"granularity": 0}, RANGE),
     ({"granularity": 256}, RANGE),
     ({"granularity": 1 << 30}, RANGE),
-    ({"granularity": -65536}, RANGE),
+    ({"granularity": -65536}, "Parameter 'granularity' expects uint32_t"),
+    ({"granularity": 1 << 32}, "Parameter 'granularity' expects uint32_t"),
+    ({"granularity": "64K"}, "Parameter 'granularity' expects uint64"),
     ({"granularity": 513}, "Parameter 'granularity' expects a power of 2"),
     ({"buf-size": -1}, "Invalid parameter 'buf-size'"),
     ({"buf-size": 4096}, None),         # below the granularity

@@ -261,7 +261,7 @@ END_TEST
 
 /* Every entry of the table, by what the table says of it. */
 enum { OPTIONAL, REQUIRED, NOT_YET, NEVER };
-enum { STRING, STRINGS, INTEGER, BOOLEAN };
+enum { STRING, STRINGS, INTEGER, BOOLEAN, UINT32 = INTEGER };
 
 static const struct {
   char kind;
