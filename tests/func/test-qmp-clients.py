@@ -21,10 +21,9 @@ CLIENTS = {
                   b'{"execute":"query-jobs","id":"__qmp#00000"}',
                   b'{"execute":"query-block-jobs","arguments":{},'
                   b'"id":"__qmp#00001"}'], 3),
-    "qemu.qmp before 0.0.2": ([b'{"execute":"qmp_capabilities",'
-                               b'"arguments":{"enable":[]}}',
-                               b'{"execute":"query-jobs","id":"__qmp#00000"}'],
-                              2),
+    "qemu.qmp, older": ([b'{"execute":"qmp_capabilities",'
+                         b'"arguments":{"enable":[]}}',
+                         b'{"execute":"query-jobs","id":"__qmp#00000"}'], 2),
     # The older qmp.py: spaces, no id.
     "qmp.py": ([b'{"execute": "qmp_capabilities"}',
                 b'{"execute": "query-jobs", "arguments": {}}'], 2),
