@@ -56,11 +56,16 @@ void
 qmp_fail (struct qmp_error *error, enum qmp_class class, const char *fmt, ...)
 {
   va_list args;
+  char *p;
 
   error->class = class;
   va_start (args, fmt);
   vsnprintf (error->desc, sizeof error->desc, fmt, args);
   va_end (args);
+  /* One line, whatever of the client's is repeated in it. */
+  for (p = error->desc; *p; p++)
+    if ((unsigned char) *p < ' ' || *p == 127)
+      *p = '?';
 }
 
 #define FAIL(error, ...) qmp_fail (error, QMP_GENERIC_ERROR, __VA_ARGS__)

@@ -51,6 +51,7 @@ struct qmp_error {
   char desc[QMP_DESC_MAX];
 };
 
+/* The text becomes one line: control characters in it become ?. */
 extern void qmp_fail (struct qmp_error *error, enum qmp_class class,
                       const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 3, 4)));
