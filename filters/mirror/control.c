@@ -169,10 +169,40 @@ control_release_events (struct control *c)
 /*-- the server's thread ------------------------------------------------*/
 
 static void
+remove_session (struct control *c, unsigned i)
+{
+  struct session *s = c->sessions[i];
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+    c->sessions[i] = c->sessions[--c->count];
+  }
+  session_free (s);
+}
+
+/* fds: of the sessions, in their order, as poll has left them; or NULL: look
+ * at all of them.  Downward, since removing moves the last one into the gap.
+ */
+static void
+run_sessions (struct control *c, const struct pollfd *fds)
+{
+  unsigned i;
+
+  for (i = c->count; i > 0; i--)
+    if (!session_run (c->sessions[i - 1], fds ? fds[i - 1].revents : POLLIN))
+      remove_session (c, i - 1);
+}
+
+static void
 add_session (struct control *c, int fd)
 {
   struct session *s;
 
+  /* Those who have come and gone while we did something else must not keep
+   * others out.
+   */
+  if (c->count == CONTROL_MAX_CLIENTS)
+    run_sessions (c, NULL);
   if (c->count == CONTROL_MAX_CLIENTS || !socket_peer_allowed (fd)) {
     close (fd);
     return;
@@ -198,18 +228,6 @@ accept_all (struct control *c)
     else if (fd != -EINTR && fd != -ECONNABORTED)
       return fd == -EAGAIN;
   }
-}
-
-static void
-remove_session (struct control *c, unsigned i)
-{
-  struct session *s = c->sessions[i];
-
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
-    c->sessions[i] = c->sessions[--c->count];
-  }
-  session_free (s);
 }
 
 /* The first two are ours; then one for each session, in their order. */
@@ -238,7 +256,6 @@ serve (void *opaque)
   struct control *c = opaque;
   struct pollfd fds[2 + CONTROL_MAX_CLIENTS];
   bool accepting = true;
-  unsigned i;
   int timeout_ms;
 
   while (!is_stopping (c)) {
@@ -247,10 +264,7 @@ serve (void *opaque)
       continue;                 /* EINTR, or ENOMEM: try again */
     drain_wake (c);
 
-    /* Downward, since removing moves the last one into the gap. */
-    for (i = c->count; i > 0; i--)
-      if (!session_run (c->sessions[i - 1], fds[i + 1].revents))
-        remove_session (c, i - 1);
+    run_sessions (c, fds + 2);
     accepting = accept_all (c);
   }
 

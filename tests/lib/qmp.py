@@ -27,8 +27,9 @@ class QMP:
 
     def __init__(self, path, negotiate=True, timeout=30):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(timeout)
+        # With a time-out it would fail at once when the queue is full.
         self.sock.connect(path)
+        self.sock.settimeout(timeout)
         self.buffer = b""
         self.events = []
         self.greeting = None
