@@ -52,6 +52,7 @@ struct instance {
 
   struct target *first_target;  /* connected, not yet started */
   _Atomic int clients;
+  _Atomic bool give_up;         /* no connecting any more */
 
   struct mutex lock;
   struct cond wake;             /* cleanup has begun */
@@ -74,6 +75,7 @@ watcher_main (void *vp)
 
   while (nbdkit_nanosleep (86400, 0) == 0)
     ;
+  atomic_store (&in->give_up, true);
   mirror_cancel (in->mirror, NULL, &status);
   mirror_give_up (in->mirror);
 }
@@ -136,8 +138,8 @@ reopen (void *opaque, const char *where, struct target **target)
   unsigned connections = (unsigned) strtoul (where, &uri, 10);
   int r;
 
-  r = target_connect (uri + 1, connections, CONNECT_TIMEOUT_MS, target,
-                      error);
+  r = target_connect_unless (&in->give_up, uri + 1, connections,
+                             CONNECT_TIMEOUT_MS, target, error);
   if (r < 0)
     return r;
   r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
@@ -221,8 +223,8 @@ connect_to (struct instance *in, const struct params *p,
   if (r == 0 && is_current_source (in, p->target, error))
     r = -EINVAL;
   if (r == 0)
-    r = target_connect (p->target, p->connections, CONNECT_TIMEOUT_MS,
-                        target, error);
+    r = target_connect_unless (&in->give_up, p->target, p->connections,
+                               CONNECT_TIMEOUT_MS, target, error);
   if (r == 0) {
     /* What needs no source can be said before the fork. */
     r = target_check (*target, 0, p->granularity, error);
@@ -442,6 +444,7 @@ instance_free (struct instance *in)
   if (!in)
     return;
 
+  atomic_store (&in->give_up, true);
   mutex_lock (&in->lock);
   in->ending = true;
   cond_broadcast (&in->wake);

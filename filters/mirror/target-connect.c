@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -32,6 +33,9 @@
 
 /* Smaller payloads than this are no useful target. */
 #define MIN_MAX_PAYLOAD 4096
+
+/* How often to look whether to give up. */
+#define STOP_POLL_MS 50
 
 /*-- what libnbd says ---------------------------------------------------*/
 
@@ -93,6 +97,7 @@ check_uri (const char *uri, const char *public, char *error)
 /*-- connecting ---------------------------------------------------------*/
 
 struct attempt {
+  const _Atomic bool *stop;     /* or NULL */
   struct target_session *session;
   const char *uri;
   unsigned timeout_ms;
@@ -195,6 +200,12 @@ finish_connecting (const struct attempt *a, struct conn *conns, unsigned n)
     ms = ms_left (a);
     if (ms == 0)
       break;
+    if (a->stop && atomic_load (a->stop)) {
+      target_error (a->error, a->session->uri, "given up: the server ends");
+      return -ECANCELED;
+    }
+    if (a->stop && ms > STOP_POLL_MS)
+      ms = STOP_POLL_MS;
     if (poll (fds, waiting, ms) == -1) {
       if (errno == EINTR)
         continue;
@@ -439,7 +450,17 @@ int
 target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
                 struct target **target, char *error)
 {
-  struct attempt a = { .uri = uri, .timeout_ms = timeout_ms, .error = error };
+  return target_connect_unless (NULL, uri, connections, timeout_ms, target,
+                                error);
+}
+
+int
+target_connect_unless (const _Atomic bool *stop, const char *uri,
+                       unsigned connections, unsigned timeout_ms,
+                       struct target **target, char *error)
+{
+  struct attempt a = { .stop = stop, .uri = uri, .timeout_ms = timeout_ms,
+                       .error = error };
   int r;
 
   if (connections < 1)

@@ -27,6 +27,13 @@ extern int target_connect (const char *uri, unsigned connections,
                            unsigned timeout_ms, struct target **target,
                            char *error);
 
+/* The same, but give up soon (-ECANCELED) once *stop is true.  stop may be
+ * NULL.
+ */
+extern int target_connect_unless (const _Atomic bool *stop, const char *uri,
+                                  unsigned connections, unsigned timeout_ms,
+                                  struct target **target, char *error);
+
 /* Is it fit to be the mirror of a source of that many bytes, with granules
  * of that many bytes?  0 or -EINVAL with a line in error.
  */

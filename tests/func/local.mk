@@ -77,6 +77,7 @@ func_tests = \
 	tests/func/test-bad-input-daemon.sh \
 	tests/func/test-cancel.sh \
 	tests/func/test-control-hostile.py \
+	tests/func/test-control-hung.py \
 	tests/func/test-copy-mode-auto.py \
 	tests/func/test-docs-examples.py \
 	tests/func/test-fio-verify.sh \
