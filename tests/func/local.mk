@@ -61,6 +61,7 @@ stress_tests = \
 	tests/func/test-background-never-waits.sh \
 	tests/func/test-block-sizes.sh \
 	tests/func/test-converges-under-load.sh \
+	tests/func/test-mode-storm.py \
 	tests/func/test-nbdfsx.sh \
 	tests/func/test-overlap.py \
 	tests/func/test-servers.sh \
@@ -76,6 +77,7 @@ func_tests = \
 	tests/func/test-bad-input.sh \
 	tests/func/test-bad-input-daemon.sh \
 	tests/func/test-cancel.sh \
+	tests/func/test-control-crowd.py \
 	tests/func/test-control-hostile.py \
 	tests/func/test-control-hung.py \
 	tests/func/test-copy-mode-auto.py \

@@ -144,6 +144,8 @@ hear (struct peer *p)
 
   while (p->open) {
     n = recv (p->fd, buf, sizeof buf, MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR)
+      continue;
     if (n < 0 && errno == EAGAIN)
       return;
     if (n <= 0) {
@@ -172,8 +174,9 @@ come (struct peer *p)
   strcpy (sun.sun_path, path);
   p->fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK (p->fd >= 0, "socket");
-  CHECK (connect (p->fd, (struct sockaddr *) &sun, sizeof sun) == 0,
-         "connect");
+  /* libFuzzer has a timer. */
+  while (connect (p->fd, (struct sockaddr *) &sun, sizeof sun) != 0)
+    CHECK (errno == EINTR, strerror (errno));
   p->open = true;
 }
 
