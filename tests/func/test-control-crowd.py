@@ -259,6 +259,14 @@ def cases(t):
         assert q.refused("mirror-release") == "Nothing is held"
         load.more(50)
 
+        # Detached: clients stay, and it was no cancel.
+        ready(t, q, copy_mode="write-blocking")
+        q.command("block-job-cancel", device="m")
+        ended(q, "COMPLETED")
+        assert q.mirror()["pivoted"] is False
+        assert q.mirror()["last-job"]["end"] == "completed"
+        load.more(50)
+
         # Offline: no switch, no hold.
         ready(t, q)
         t.kill("target")
