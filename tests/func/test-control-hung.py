@@ -17,7 +17,7 @@ from mirrortest import SLOW, Test, wait_for  # noqa: E402
 import nbd  # noqa: E402
 
 SIZE = 4 << 20
-AT_ONCE = 1.0 * SLOW            # seconds; the hang has no end
+AT_ONCE = 2.0 * SLOW            # seconds; the hang has no end
 QUIT = 2 + 3 * SLOW             # seconds; two are documented
 
 
@@ -113,7 +113,7 @@ def to_background(t):
             assert other.pread(10000, (2 << 20) + 5000 * i) == data
         other.zero(2 << 20, 2 << 20)    # as the load expects it
         other.shutdown()
-        assert time.monotonic() - begin < 5 * AT_ONCE
+        assert time.monotonic() - begin < 3 * AT_ONCE
         queries(q)
         cont(target)
         load.more(50)
