@@ -110,17 +110,21 @@ func_tests = \
 	tests/func/test-target-flush.py \
 	tests/func/test-target-self.sh \
 	tests/func/test-thin.sh \
+	tests/func/test-tools-chaos.py \
 	tests/func/test-unaligned.py
 
 TESTS += $(func_tests)
 EXTRA_DIST += \
 	$(func_tests) \
 	tests/func/data/qemu-storage-daemon-10.qmp \
+	tests/lib/chaos.py \
 	tests/lib/functions.sh \
 	tests/lib/mirrortest.py \
 	tests/lib/qmp.py \
 	tests/lib/qmpreplay.py \
-	tests/lib/under-load.sh
+	tests/lib/under-load.sh \
+	tests/tools/chaosconn.py \
+	tests/tools/chaosproxy.py
 
 .PHONY: check-stress
 check-stress: all
