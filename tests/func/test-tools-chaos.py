@@ -215,9 +215,43 @@ def ghosts(t, chaos):
     direct.shutdown()
 
 
+def errors(t, chaos):
+    """Answered by EIO, the server hears nothing of it: once, from a moment
+    on, or after having been held."""
+    direct = client(t.uri("target"))
+    h = client(chaos.uri)
+    h.pwrite(b"1" * 512, 0)
+    chaos.at("write 1 then flush 1 fail")
+    h.flush()
+    h.pwrite(b"2" * 512, 0)
+    assert fails(h.flush)
+    h.flush()
+    rule = chaos.at("write 2 always fail")
+    h.pwrite(b"3" * 512, 0)
+    for _ in range(3):
+        assert fails(h.pwrite, b"4" * 512, 0)
+    chaos.wait(rule)
+    chaos.command("forget")
+    assert direct.pread(512, 0) == b"3" * 512
+    h.pwrite(b"5" * 512, 0)
+    chaos.at("write 1 hold")
+    result = []
+    buf = nbd.Buffer.from_bytearray(bytearray(b"6" * 512))
+    h.aio_pwrite(buf, 0, completion=lambda e: result.append(e) or 1)
+    poll_until(h, lambda: chaos.stats()["held"] == 1, "not held")
+    assert chaos.fail() == 1
+    poll_until(h, lambda: result, "no answer")
+    assert result != [0] and chaos.stats()["held"] == 0
+    assert direct.pread(512, 0) == b"5" * 512
+    assert chaos.stats()["errors"] == {"flush": 1, "write": 4}
+    h.shutdown()
+    direct.shutdown()
+
+
 def refusals(chaos):
     for line in ("", "nonsense", "at", "at cut", "at write cut", "at write 0 "
                  "cut", "at read-reply 1 hold", "at up-bytes 5 hold",
+                 "at read 1 fail", "at write 1 twice fail", "do fail",
                  "at nothing 1 cut", "do hold", "stall", "delay up -1",
                  "wait 999999 1", "refuse maybe", "stats please"):
         try:
@@ -281,6 +315,7 @@ with Test() as t:
     stalls(c)
     delays(c)
     ghosts(t, c)
+    errors(t, c)
     refusals(c)
     tcp(t)
     speed(t, c)

@@ -72,5 +72,9 @@ class Chaos:
         """Returns how many frames."""
         return self.command("release")
 
+    def fail(self):
+        """Answer them by EIO instead; returns how many."""
+        return self.command("fail")
+
     def stats(self):
         return self.command("stats")

@@ -11,6 +11,7 @@ proxy's lock protects what they share.
 """
 
 import collections
+import errno
 import os
 import select
 import socket
@@ -105,6 +106,7 @@ class Connection:
         self.client = Wire(client, self)
         self.server = Wire(server, self)
         self.to = {"up": self.server, "down": self.client}
+        self.writing = {"up": threading.Lock(), "down": threading.Lock()}
         self.cookies = {}       # in flight: [kind, length of a read]
         self.held = []          # frames, with their cookies
         self.dead = False       # the client's side has been closed
@@ -232,6 +234,13 @@ class Connection:
                 self.kill()
             self.thread_ended()
 
+    def answer_eio(self, cookie):
+        """Instead of the server."""
+        with self.proxy.lock:
+            name, _ = self.cookies.pop(cookie)
+            self.proxy.stats.errors[name] += 1
+        self.write("down", struct.pack(">IIQ", SIMPLE, errno.EIO, cookie))
+
     def end_direction(self, way):
         """Its end is told to the receiver: a client that has sent all still
         gets its replies."""
@@ -266,8 +275,9 @@ class Connection:
     def write(self, way, data):
         """What is for the dead is dropped."""
         try:
-            if not self.dead:
-                self.to[way].write(data)
+            with self.writing[way]:     # frames stay whole
+                if not self.dead:
+                    self.to[way].write(data)
         except Closed:
             if not (self.ghost and way == "down"):
                 raise

@@ -10,13 +10,14 @@ Port 0 takes a free one; the first line on stdout is "listening ADDRESS".
 The control socket takes one command a line and answers each by one line, "ok",
 "ok JSON" or "error TEXT".  tests/lib/chaos.py is the client.
 
-    at EVENT N [then EVENT N ...] ACTION
+    at EVENT N [then EVENT N ...] [always] ACTION
                             when the N-th EVENT from now on happens (and after
-                            that the N-th of the next kind ...), do ACTION
-                            once; answers the rule's number
+                            that the N-th of the next kind ...), do ACTION,
+                            once or from then on each time; answers the rule's
+                            number
     wait RULE SECONDS       until that has happened
     forget                  all rules
-    do ACTION               now (not hold, nor half)
+    do ACTION               now (pass, cut, down, reset or stall)
     delay up|down MS        every frame of that direction is late by that
     stall up|down|both      forward nothing that way (and read no more than
     resume                  a frame); and again
@@ -24,6 +25,7 @@ The control socket takes one command a line and answers each by one line, "ok",
     release                 deliver the frames that are held, in order, also
                             if their connection has been cut since; answers
                             when the server has replied to each
+    fail                    instead, answer them by EIO
     stats                   counters, see Stats
 
 EVENT is up-bytes or down-bytes, which counts bytes; or read, write, flush,
@@ -41,6 +43,7 @@ up to an up-bytes or down-bytes are forwarded.
     half     forward no more in this direction, and tell the receiver so
     hold     keep this frame until release.  Once its connection is cut the
              proxy keeps its own side of it open: a ghost
+    fail     answer this request by EIO (not a read, nor status)
 
 Of what is no plain NBD (TLS) only bytes are events.  One mutex protects the
 rules, the counters and what the threads of connections share.
@@ -61,12 +64,14 @@ from chaosconn import KINDS, Closed, Connection  # noqa: E402
 
 EVENTS = {"up-bytes", "down-bytes", "any", "any-reply"}
 EVENTS |= set(KINDS) | {k + "-reply" for k in KINDS}
-ACTIONS = ("pass", "cut", "down", "reset", "stall", "half", "hold")
+ACTIONS = ("pass", "cut", "down", "reset", "stall", "half", "hold",
+           "fail")
 
 
 class Rule:
-    def __init__(self, number, steps, action):
+    def __init__(self, number, steps, action, always):
         self.number = number
+        self.always = always
         self.steps = steps      # [event, how many are left], the first first
         self.action = action
         self.fired = False
@@ -105,14 +110,19 @@ class Proxy:
         event, and how many of them come before it does."""
         fired = None
         for rule in self.rules:
-            if rule.fired or rule.steps[0][0] != event:
+            if not rule.steps or rule.steps[0][0] != event:
                 continue
             left = rule.steps[0][1]
             if count < left:
                 rule.steps[0][1] -= count
                 continue
-            rule.steps.pop(0)
-            if not rule.steps:
+            if rule.always and len(rule.steps) == 1:
+                rule.steps[0][1] = 1
+                last = True
+            else:
+                rule.steps.pop(0)
+                last = not rule.steps
+            if last:
                 rule.fired = True
                 self.changed.notify_all()
                 if fired is None or rule.action != "pass":
@@ -132,6 +142,9 @@ class Proxy:
             if action == "hold":
                 with self.lock:
                     conn.held.append((data, cookie))
+                return
+            if action == "fail":
+                conn.answer_eio(cookie)
                 return
             self.act(action, conn, way)
         if cut_at and cut_at[0].action != "pass":
@@ -190,6 +203,9 @@ class Proxy:
         if not words or words[-1] not in ACTIONS:
             raise ValueError("actions are " + " ".join(ACTIONS))
         steps, words, action = [], list(words[:-1]), words[-1]
+        always = words[-1:] == ["always"]
+        if always:
+            words.pop()
         while words:
             if words[0] == "then" and steps:
                 words.pop(0)
@@ -204,8 +220,11 @@ class Proxy:
             raise ValueError("no event")
         if action == "hold" and "-" in steps[-1][0]:
             raise ValueError("only a request can be held")
+        if action == "fail" and steps[-1][0] not in ("write", "flush", "trim",
+                                                     "cache", "zero"):
+            raise ValueError("this cannot be failed")
         with self.lock:
-            rule = Rule(self.next_rule, steps, action)
+            rule = Rule(self.next_rule, steps, action, always)
             self.next_rule += 1
             self.rules.append(rule)
         return rule.number
@@ -227,7 +246,7 @@ class Proxy:
             self.rules = []
 
     def cmd_do(self, action):
-        if action not in ACTIONS or action in ("hold", "half"):
+        if action not in ("pass", "cut", "down", "reset", "stall"):
             raise ValueError("not an action for now")
         self.act(action, None, None)
 
@@ -264,7 +283,8 @@ class Proxy:
             if cookie is None or conn.dead and not conn.ghost:
                 raise ValueError("the server has gone")
             try:
-                conn.server.write(frame)
+                with conn.writing["up"]:
+                    conn.server.write(frame)
             except Closed:
                 raise ValueError("the server has gone") from None
             with self.lock:
@@ -276,6 +296,15 @@ class Proxy:
             for conn in {c for c, _ in held}:
                 if conn.ghost:
                     conn.exorcise()
+        return len(held)
+
+    def cmd_fail(self):
+        with self.lock:
+            held = [(c, f) for c in self.connections for f in c.held]
+            for c, _ in held:
+                c.held = []
+        for conn, (_, cookie) in held:
+            conn.answer_eio(cookie)
         return len(held)
 
     def cmd_stats(self):
