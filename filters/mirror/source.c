@@ -193,8 +193,10 @@ source_init (struct nbdkit_source *s, nbdkit_next *next)
     return -1;
   s->size = (uint64_t) size;
   s->read_only = r == 0;
-  if (next->can_flush (next) < 0 || next->can_fua (next) < 0 ||
-      next->can_zero (next) < 0 ||
+  if ((r = next->can_flush (next)) < 0)
+    return -1;
+  s->base.can_flush = r == 1;
+  if (next->can_fua (next) < 0 || next->can_zero (next) < 0 ||
       (r = next->can_fast_zero (next)) < 0)
     return -1;
   s->base.can_fast_zero = !s->read_only && r == 1;
