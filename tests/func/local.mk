@@ -67,6 +67,7 @@ stress_tests = \
 	tests/func/test-servers.sh \
 	tests/func/test-source-errors.sh \
 	tests/func/test-pivot.py \
+	tests/func/test-pivot-faults.py \
 	tests/func/test-start-race.py \
 	tests/func/test-target-dies.sh \
 	tests/func/test-target-matrix.py \

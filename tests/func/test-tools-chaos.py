@@ -141,7 +141,7 @@ def stalls(chaos):
         chaos.command("stall " + way)
         done = []
         buf = nbd.Buffer.from_bytearray(bytearray(512))
-        h.aio_pwrite(buf, 0, completion=lambda e: done.append(e) or 1)
+        h.aio_pwrite(buf, 0, completion=lambda e: done.append(e.value) or 1)
         poll_until(h, lambda: chaos.stats()["requests"].get("write", 0) >
                    before, "the request does not come")
         deadline = time.monotonic() + 0.2
@@ -206,7 +206,7 @@ def ghosts(t, chaos):
     # Without a cut it is a late request, and its reply comes.
     chaos.at("write 1 hold")
     done = []
-    h.aio_pwrite(buf, 4096, completion=lambda e: done.append(e) or 1)
+    h.aio_pwrite(buf, 4096, completion=lambda e: done.append(e.value) or 1)
     poll_until(h, lambda: chaos.stats()["held"] == 1, "not held")
     assert not done
     assert chaos.release() == 1
@@ -237,7 +237,7 @@ def errors(t, chaos):
     chaos.at("write 1 hold")
     result = []
     buf = nbd.Buffer.from_bytearray(bytearray(b"6" * 512))
-    h.aio_pwrite(buf, 0, completion=lambda e: result.append(e) or 1)
+    h.aio_pwrite(buf, 0, completion=lambda e: result.append(e.value) or 1)
     poll_until(h, lambda: chaos.stats()["held"] == 1, "not held")
     assert chaos.fail() == 1
     poll_until(h, lambda: result, "no answer")
@@ -293,7 +293,7 @@ def speed(t, chaos):
     begin = time.monotonic()
     for i in range(count):
         h.aio_pwrite(buf, i % 64 * (256 << 10),
-                     completion=lambda e: done.append(e) or 1)
+                     completion=lambda e: done.append(e.value) or 1)
         while i - len(done) >= 8:
             h.poll(100)
     poll_until(h, lambda: len(done) == count, "replies are missing")

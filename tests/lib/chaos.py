@@ -28,6 +28,9 @@ class Chaos:
     def __init__(self, test, name, target, tcp=False):
         self.path = test.path(name + ".chaos")
         listen = "127.0.0.1:0" if tcp else test.path(name + ".sock")
+        for path in self.path, test.path(name + ".sock"):
+            if os.path.exists(path):
+                os.unlink(path)
         with open(test.path(name + ".log"), "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, PROXY, "--listen", listen, "--target",
