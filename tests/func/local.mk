@@ -49,6 +49,14 @@ tests_lib_caps_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
 tests_lib_caps_la_CFLAGS = $(tool_cflags)
 tests_lib_caps_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
+check_LTLIBRARIES += tests/tools/lossy-plugin.la
+tests_tools_lossy_plugin_la_SOURCES = tests/tools/lossy-plugin.c
+tests_tools_lossy_plugin_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+tests_tools_lossy_plugin_la_CFLAGS = $(tool_cflags)
+tests_tools_lossy_plugin_la_LDFLAGS = \
+	-module -avoid-version -shared -rpath /nowhere
+tests_tools_lossy_plugin_la_LIBADD = -lpthread
+
 check_LTLIBRARIES += tests/lib/keep-locales.la
 tests_lib_keep_locales_la_SOURCES = tests/lib/keep-locales.c
 tests_lib_keep_locales_la_CFLAGS = $(tool_cflags)
@@ -112,6 +120,7 @@ func_tests = \
 	tests/func/test-target-self.sh \
 	tests/func/test-thin.sh \
 	tests/func/test-tools-chaos.py \
+	tests/func/test-tools-lossy.py \
 	tests/func/test-unaligned.py
 
 TESTS += $(func_tests)
@@ -120,6 +129,7 @@ EXTRA_DIST += \
 	tests/func/data/qemu-storage-daemon-10.qmp \
 	tests/lib/chaos.py \
 	tests/lib/functions.sh \
+	tests/lib/lossy.py \
 	tests/lib/mirrortest.py \
 	tests/lib/qmp.py \
 	tests/lib/qmpreplay.py \

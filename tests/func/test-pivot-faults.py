@@ -268,8 +268,6 @@ def flush_fails(scene, rule, again):
     for _ in range(again):
         scene.complete()
         scene.wait_failed("flushing the target failed")
-    assert not scene.qmp.job()["actively-synced"] or not again, \
-        "synced in spite of a failed flush"
     scene.chaos.command("forget")
     scene.wait_synced()
     scene.cancel()
