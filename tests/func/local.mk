@@ -78,6 +78,7 @@ stress_tests = \
 	tests/func/test-pivot-faults.py \
 	tests/func/test-start-race.py \
 	tests/func/test-target-dies.sh \
+	tests/func/test-target-lies.py \
 	tests/func/test-target-matrix.py \
 	tests/func/test-write-blocking.sh
 
@@ -121,6 +122,7 @@ func_tests = \
 	tests/func/test-thin.sh \
 	tests/func/test-tools-chaos.py \
 	tests/func/test-tools-lossy.py \
+	tests/func/test-tools-lying.py \
 	tests/func/test-unaligned.py
 
 TESTS += $(func_tests)
@@ -135,7 +137,8 @@ EXTRA_DIST += \
 	tests/lib/qmpreplay.py \
 	tests/lib/under-load.sh \
 	tests/tools/chaosconn.py \
-	tests/tools/chaosproxy.py
+	tests/tools/chaosproxy.py \
+	tests/tools/lyingserver.py
 
 .PHONY: check-stress
 check-stress: all

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Targets that lie: at worst there is no mirror.  Clients never notice, the
+proxy lives, does not grow, and mirrors to an honest target afterwards."""
+
+import os
+import sys
+
+sys.dont_write_bytecode = True
+top = os.environ["top_srcdir"]
+sys.path.insert(0, os.path.join(top, "tests/lib"))
+sys.path.insert(0, os.path.join(top, "tests/tools"))
+from lyingserver import LyingServer  # noqa: E402
+from mirrortest import SLOW, STRESS, Test, wait_for  # noqa: E402
+from qmp import QMPError  # noqa: E402
+
+import nbd  # noqa: E402
+
+SIZE = 1 << 20
+RSS_LIMIT = 200 << 20           # the limit of all buffers is far below
+
+# Refused at once: what is said of it must name what is wrong.
+UNFIT = [
+    ({"size": 0}, "0"), ({"size": -1}, ""), ({"size": -(1 << 63)}, ""),
+    ({"size": SIZE - 512}, str(SIZE - 512)), ({"flags": 0x3}, "read-only"),
+    ({"flags": 0x3 | 0x4 | 0x20}, "read-only"),
+]
+
+# Found out, or survived, while it runs.
+LIES = [
+    {"size": str(SIZE * 4)}, {"size": "%d,%d" % (SIZE, SIZE - 4096)},
+    {"size": str((1 << 63) - 1)},
+    {"min": 0}, {"min": 100}, {"min": 1 << 31}, {"pref": 0}, {"pref": 3},
+    {"min": 4096, "pref": 512, "max": 512}, {"max": 0}, {"max": 1},
+    {"max": 0xffffffff}, {"min": 65536, "pref": 65536, "max": 65536},
+    {"flags": 0x1}, {"flags": 0xffff & ~0x2},
+    {"cookie": "wrong"}, {"cookie": "wrong", "from": 5},
+    {"cookie": "duplicate"}, {"cookie": "never"},
+    {"cookie": "never", "from": 4},
+    {"chunk": "range"}, {"chunk": "overlap"}, {"chunk": "nodone"},
+    {"chunk": "length"}, {"chunk": "short"}, {"chunk": "type"},
+    {"error": 1}, {"error": 5}, {"error": 28}, {"error": 95},
+    {"error": 0x7fffffff}, {"error": 0xffffffff, "from": 3},
+    {"extents": "zero"}, {"extents": "past"}, {"extents": "unaligned"},
+    {"extents": "id"}, {"extents": "none"},
+    {"close": 1}, {"close": 2}, {"close": 7},
+]
+
+
+def rss(process):
+    with open("/proc/%d/status" % process.pid, encoding="ascii") as f:
+        for line in f:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) << 10
+    raise AssertionError("no VmRSS")
+
+
+class Bench:
+    def __init__(self, t):
+        self.t = t
+        self.proxy = t.mirror("memory", str(SIZE))
+        self.qmp = t.qmp(timeout=60 * SLOW)
+        self.h = nbd.NBD()
+        self.h.connect_uri(t.uri("proxy"))
+        self.content = bytearray(os.urandom(SIZE))
+        self.h.pwrite(bytes(self.content), 0)
+        self.count = 0
+
+    def write(self):
+        """What a client does must work."""
+        self.count += 1
+        at = self.count * 7919 % (SIZE - 3000)
+        data = bytes([self.count % 256]) * 3000
+        self.h.pwrite(data, at)
+        self.content[at:at + 3000] = data
+        self.h.flush()
+        assert self.h.pread(3000, at) == data
+
+    def check(self):
+        assert self.h.pread(SIZE, 0) == self.content, "the source is wrong"
+        assert self.proxy.poll() is None
+        assert rss(self.proxy) < RSS_LIMIT, rss(self.proxy)
+
+    def settled(self):
+        """It is known what becomes of this mirror."""
+        job, mirror = self.qmp.job(), self.qmp.mirror()
+        return job is None or job["len"] == job["offset"] or \
+            mirror["target"]["state"] == "offline" or \
+            mirror["target-errors"] > 0
+
+    def run(self, lies, seed=1):
+        """Returns why it was refused, or None."""
+        path = self.t.path("lie%d.sock" % self.count)
+        server = LyingServer(path, lies, seed)
+        try:
+            # It waits for the target only where the server answers at all.
+            silent = lies.get("cookie") == "never"
+            self.qmp.command(
+                "blockdev-mirror", job_id="m", sync="full",
+                copy_mode="background" if silent else "write-blocking",
+                target="nbd+unix:///?socket=" + path)
+            for _ in range(3):
+                self.write()
+            if not silent:
+                wait_for(self.settled, "nothing comes of %s" % lies)
+            self.write()
+            self.qmp.command("block-job-cancel", device="m", force=True)
+            self.qmp.wait(lambda q: q.job() is None, 60 * SLOW)
+        except QMPError as e:
+            return e.desc
+        finally:
+            server.stop()
+            os.unlink(path)
+        return None
+
+
+with Test() as t:
+    bench = Bench(t)
+    for lies, word in UNFIT:
+        why = bench.run(lies)
+        assert why and word in why, (lies, why)
+        bench.write()
+        bench.check()
+    for lies in LIES:
+        why = bench.run(lies)
+        assert why is None or len(why) < 1000 and "\n" not in why, why
+        bench.write()
+        bench.check()
+    for seed in range(1000 if STRESS else 20):
+        bench.run({"mutate": (5, 50, 500, 5000)[seed % 4],
+                   "from": seed % 7}, seed)
+        bench.write()
+        bench.check()
+    t.nbdkit("target", "memory", str(SIZE))
+    bench.qmp.command("blockdev-mirror", job_id="m", sync="full",
+                      target=t.uri("target"))
+    bench.write()
+    t.wait_equal(bench.qmp)
+    assert t.compare("proxy", "target")
+    bench.qmp.close()
+    bench.h.shutdown()
+    t.stop("proxy")
