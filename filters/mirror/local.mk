@@ -4,6 +4,7 @@
 
 noinst_LTLIBRARIES += libengine.la
 libengine_la_SOURCES = \
+	common/utils/failpoint.c common/utils/failpoint.h \
 	filters/mirror/engine/carry.c filters/mirror/engine/carry.h \
 	filters/mirror/engine/copier.c filters/mirror/engine/copier.h \
 	filters/mirror/engine/flusher.c filters/mirror/engine/flusher.h \

@@ -92,6 +92,7 @@ func_tests = \
 	tests/func/test-control-hung.py \
 	tests/func/test-copy-mode-auto.py \
 	tests/func/test-docs-examples.py \
+	tests/func/test-failpoints.py \
 	tests/func/test-fio-verify.sh \
 	tests/func/test-flags.py \
 	tests/func/test-hold-fence.py \

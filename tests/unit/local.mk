@@ -5,7 +5,7 @@
 if HAVE_CHECK
 
 unit_tests = \
-	check_dirty check_dirty_threads check_dirty_tree \
+	check_dirty check_dirty_threads check_dirty_tree check_failpoint \
 	check_pace check_range
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
@@ -24,6 +24,12 @@ check_dirty_threads_LDADD = $(unit_ldadd)
 check_dirty_tree_SOURCES = tests/unit/check_dirty_tree.c
 check_dirty_tree_CFLAGS = $(unit_cflags)
 check_dirty_tree_LDADD = $(unit_ldadd)
+
+check_failpoint_SOURCES = tests/unit/check_failpoint.c \
+	common/utils/failpoint.c common/utils/failpoint.h
+check_failpoint_CPPFLAGS = $(AM_CPPFLAGS) -DMIRROR_FAILPOINTS=1
+check_failpoint_CFLAGS = $(unit_cflags)
+check_failpoint_LDADD = $(CHECK_LIBS) -lpthread
 
 check_pace_SOURCES = tests/unit/check_pace.c
 check_pace_CFLAGS = $(unit_cflags)

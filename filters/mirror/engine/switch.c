@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "errtext.h"
+#include "failpoint.h"
 #include "switch.h"
 
 /* What may still differ when clients are held: the copiers carry it then.
@@ -266,6 +267,10 @@ give_target (struct job *job, const char **why)
   struct pivoted *p;
   int r = 0;
 
+  r = FAILPOINT ("pivot-before");
+  *why = "told to by a failpoint";
+  if (r < 0)
+    return r;
   p = pivoted_new (&config, job->pair.target, &r);
   *why = "out of memory or threads";
   if (!p)
@@ -294,6 +299,7 @@ give_target (struct job *job, const char **why)
   }
   copiers_run (job->copiers, false);
   job_unpublish_locked (job);
+  FAILPOINT ("pivot-after");
   return 0;
 }
 
