@@ -19,6 +19,7 @@ tests_lib_mirrorcmp_LDADD = $(LIBNBD_LIBS)
 tests_lib_oracle_SOURCES = \
 	tests/lib/histogram.h \
 	tests/lib/oracle.c tests/lib/oracle.h \
+	tests/lib/oracle-connect.c \
 	tests/lib/oracle-options.c \
 	tests/lib/shadow.c tests/lib/shadow.h
 tests_lib_oracle_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)

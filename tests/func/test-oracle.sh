@@ -66,3 +66,40 @@ kill_server dies
 status=0
 wait $pid || status=$?
 [ $status -eq 2 ] || die "the server has died: status $status instead of 2"
+
+# One that comes back with what it had; and one that has lost something.
+printf '' >"$tmp/disk"
+truncate -s $size "$tmp/disk"
+for end in keeps forgets; do
+  start_nbdkit back file "$tmp/disk"
+  rm -f "$tmp/progress"
+  "$oracle" --reconnect --progress="$tmp/progress" "$(uri back)" \
+    >"$tmp/out.log" 2>&1 &
+  pid=$!
+  for round in 1 2 3; do
+    before=$(cat "$tmp/progress" 2>/dev/null || echo 0)
+    more () { [ $(($(cat "$tmp/progress" 2>/dev/null || echo 0))) -gt \
+                $((before + 1000)) ]; }
+    wait_for 60 more || die "no progress in round $round"
+    kill_server back
+    [ $end = keeps ] || truncate -s 0 "$tmp/disk"
+    truncate -s $size "$tmp/disk"
+    start_nbdkit back file "$tmp/disk"
+  done
+  kill -TERM $pid
+  status=0
+  wait $pid || status=$?
+  case $end in
+    keeps) [ $status -eq 0 ] || die "reconnecting: status $status"
+           grep -q ' cut=[1-9]' "$tmp/out.log" || die "nothing was cut" ;;
+    *)     [ $status -eq 1 ] || die "a loss is not seen: status $status" ;;
+  esac
+  stop_server back
+done
+
+# What clients wrote to one export must be on the other.
+start_nbdkit one file "$tmp/disk"
+start_nbdkit same file "$tmp/disk"
+start_nbdkit other memory $size
+run_load --ops=500 --final="$(uri same)" "$(uri one)"
+check 1 one --final="$(uri other)"

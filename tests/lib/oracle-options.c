@@ -30,6 +30,8 @@ usage (void)
 "  --weights=write=N,read=N,zero=N,trim=N,flush=N\n"
 "  --overlap  --no-unaligned  --no-fua\n"
 "  --allow-errors                           failed requests are no failure\n"
+"  --reconnect                              after a lost connection\n"
+"  --final=URI                              read that back at the end\n"
 "  --image=FILE                             write what should be there\n"
 "  --progress=FILE                          keep the number completed there\n"
            );
@@ -82,15 +84,16 @@ parse_weights (char *arg)
 }
 
 enum {
-  OPT_ALLOW_ERRORS = 256, OPT_FROM, OPT_IMAGE, OPT_IOPS, OPT_LENGTH,
+  OPT_ALLOW_ERRORS = 256, OPT_FINAL, OPT_FROM, OPT_IMAGE, OPT_IOPS, OPT_LENGTH,
   OPT_MAX_SIZE, OPT_NO_FUA, OPT_NO_UNALIGNED, OPT_OPS, OPT_OVERLAP,
-  OPT_PROGRESS, OPT_SECONDS, OPT_SEED, OPT_WEIGHTS,
+  OPT_PROGRESS, OPT_RECONNECT, OPT_SECONDS, OPT_SEED, OPT_WEIGHTS,
 };
 
 static const struct option options[] = {
   { "allow-errors", no_argument, NULL, OPT_ALLOW_ERRORS },
   { "connections", required_argument, NULL, 'c' },
   { "depth", required_argument, NULL, 'd' },
+  { "final", required_argument, NULL, OPT_FINAL },
   { "from", required_argument, NULL, OPT_FROM },
   { "image", required_argument, NULL, OPT_IMAGE },
   { "iops", required_argument, NULL, OPT_IOPS },
@@ -101,6 +104,7 @@ static const struct option options[] = {
   { "ops", required_argument, NULL, OPT_OPS },
   { "overlap", no_argument, NULL, OPT_OVERLAP },
   { "progress", required_argument, NULL, OPT_PROGRESS },
+  { "reconnect", no_argument, NULL, OPT_RECONNECT },
   { "seconds", required_argument, NULL, OPT_SECONDS },
   { "seed", required_argument, NULL, OPT_SEED },
   { "weights", required_argument, NULL, OPT_WEIGHTS },
@@ -117,6 +121,7 @@ parse_options (int argc, char *argv[])
     case 'c': opt.connections = parse_number (optarg); break;
     case 'd': opt.depth = parse_number (optarg); break;
     case OPT_ALLOW_ERRORS: opt.allow_errors = true; break;
+    case OPT_FINAL: opt.final = optarg; break;
     case OPT_FROM: opt.from = parse_number (optarg); break;
     case OPT_IMAGE: opt.image = optarg; break;
     case OPT_IOPS: opt.iops = parse_number (optarg); break;
@@ -127,6 +132,7 @@ parse_options (int argc, char *argv[])
     case OPT_OPS: opt.ops = parse_number (optarg); break;
     case OPT_OVERLAP: opt.overlap = true; break;
     case OPT_PROGRESS: opt.progress = optarg; break;
+    case OPT_RECONNECT: opt.reconnect = true; break;
     case OPT_SECONDS: opt.seconds = atof (optarg); break;
     case OPT_SEED: opt.seed = parse_number (optarg); break;
     case OPT_WEIGHTS: parse_weights (optarg); break;

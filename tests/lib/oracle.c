@@ -19,6 +19,9 @@
  * (it then stops early, and checks); nbdkit 1.32 aborts when a client hangs
  * up on requests in flight.
  *
+ * With --reconnect a lost connection is opened again.  What was in flight on
+ * it may have happened, may not, or may still happen at any later time.
+ *
  * Exit status: 0 all is well; 1 wrong data, or a request failed without
  * --allow-errors; 2 the program could not do its work (lost connection).
  */
@@ -83,7 +86,7 @@ static struct timespec begin_time;
 /* Protects the shadow, all slots' place and stamp, and the counters. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct shadow *shadow;
-static uint64_t done[OPS], bytes[OPS], errors, mismatches, refused;
+static uint64_t done[OPS], bytes[OPS], errors, mismatches, refused, cut;
 static struct histogram latency;
 
 static void
@@ -91,15 +94,6 @@ fail (const char *what)
 {
   fprintf (stderr, "oracle: %s: %s\n", what, nbd_get_error ());
   exit (2);
-}
-
-static double
-since (const struct timespec *t)
-{
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  return now.tv_sec - t->tv_sec + (now.tv_nsec - t->tv_nsec) / 1e9;
 }
 
 static void
@@ -273,6 +267,8 @@ outcome_of (const struct slot *s, int error)
 {
   if (error == 0)
     return SHADOW_DONE;
+  if (error == ENOTCONN && opt.reconnect)
+    return SHADOW_LOST;
   return s->fast && error == ENOTSUP ? SHADOW_NOTHING : SHADOW_UNKNOWN;
 }
 
@@ -294,6 +290,8 @@ complete (void *opaque, int *error)
     shadow_end (shadow, s->stamp, s->count, s->offset, outcome_of (s, err));
   if (outcome_of (s, err) == SHADOW_NOTHING)
     refused++;
+  else if (outcome_of (s, err) == SHADOW_LOST)
+    cut++;
   else if (err != 0) {
     if (errors++ < MAX_REPORTS && !opt.allow_errors)
       fprintf (stderr, "oracle: %s of %" PRIu64 " bytes at %" PRIu64 ": %s\n",
@@ -375,9 +373,26 @@ fill_slots (struct connection *c)
     atomic_fetch_add (&issued, 1);
     c->busy++;
     clock_gettime (CLOCK_MONOTONIC, &s->sent);
-    if (submit (c, s) == -1)
-      fail (op_names[s->op]);
+    if (submit (c, s) == -1) {
+      if (!opt.reconnect)
+        fail (op_names[s->op]);
+      complete (s, &(int) { ENOTCONN });
+      break;
+    }
   }
+}
+
+/* The connection has ended.  Closing it ends all that is in flight. */
+static void
+connection_lost (struct connection *c)
+{
+  if (opt.reconnect) {
+    nbd_close (c->nbd);
+    c->nbd = connect_again (opt.uri, 60);
+    if (c->nbd)
+      return;
+  }
+  atomic_store (&lost, true);
 }
 
 static void *
@@ -389,17 +404,18 @@ run_connection (void *opaque)
   for (;;) {
     fill_slots (c);
     if (c->busy > 0) {
-      if (nbd_poll (c->nbd, opt.iops ? 1 : 20) == -1)
+      if (nbd_poll (c->nbd, opt.iops ? 1 : 20) == -1 && !opt.reconnect)
         atomic_store (&lost, true);
     }
     else if (atomic_load (&stop) || atomic_load (&lost))
       break;
     else                        /* the rate limit, or no free place */
       nanosleep (&ms, NULL);
-    if (c->busy > 0 && (nbd_aio_is_dead (c->nbd) ||
-                        nbd_aio_is_closed (c->nbd))) {
-      atomic_store (&lost, true);
-      break;
+    if ((c->busy > 0 || opt.reconnect) && (nbd_aio_is_dead (c->nbd) ||
+                                           nbd_aio_is_closed (c->nbd))) {
+      connection_lost (c);
+      if (atomic_load (&lost))
+        break;
     }
   }
   return NULL;
@@ -464,6 +480,7 @@ read_base (uint8_t *buf)
 static void
 read_back (uint8_t *buf)
 {
+  struct nbd_handle *nbd = opt.final ? nbd_create () : conns[0].nbd;
   FILE *fp = NULL;
   uint64_t pos, n, bad, stamp;
   char text[SHADOW_TEXT];
@@ -472,10 +489,12 @@ read_back (uint8_t *buf)
     perror (opt.image);
     exit (2);
   }
+  if (opt.final && (nbd == NULL || nbd_connect_uri (nbd, opt.final) == -1))
+    fail (opt.final);
   for (pos = 0; pos < disk_size; pos += n) {
     n = disk_size - pos < READ_BACK ? disk_size - pos : READ_BACK;
     stamp = shadow_tick (shadow);
-    if (nbd_pread (conns[0].nbd, buf, n, pos, 0) == -1)
+    if (nbd_pread (nbd, buf, n, pos, 0) == -1)
       fail ("last read");
     if (!shadow_check (shadow, stamp, buf, n, pos, &bad, text))
       report_mismatch ("at the end, at %" PRIu64 ": %s", bad, text);
@@ -485,29 +504,10 @@ read_back (uint8_t *buf)
         break;
     }
   }
+  if (opt.final)
+    nbd_close (nbd);
   if (fp && (fclose (fp) == EOF || pos < disk_size)) {
     fprintf (stderr, "oracle: %s: cannot write\n", opt.image);
-    exit (2);
-  }
-}
-
-/* "requests completed so far", for scripts that wait for progress. */
-static void
-write_progress (void)
-{
-  static int fd = -1;
-  char line[32];
-  int n;
-
-  if (opt.progress == NULL)
-    return;
-  if (fd == -1)
-    fd = open (opt.progress, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-               0666);
-  n = snprintf (line, sizeof line, "%12" PRIu64 "\n",
-                (uint64_t) atomic_load (&completed));
-  if (fd == -1 || pwrite (fd, line, n, 0) != n) {
-    perror (opt.progress);
     exit (2);
   }
 }
@@ -522,10 +522,10 @@ summary (void)
     printf (" %s=%" PRIu64, op_names[i], done[i]);
   printf (" written-bytes=%" PRIu64 " read-bytes=%" PRIu64
           " seconds=%.2f errors=%" PRIu64 " refused=%" PRIu64
-          " mismatches=%" PRIu64 " p50-us=%" PRIu64 " p99-us=%" PRIu64
-          " max-us=%" PRIu64 "\n",
+          " cut=%" PRIu64 " mismatches=%" PRIu64 " p50-us=%" PRIu64
+          " p99-us=%" PRIu64 " max-us=%" PRIu64 "\n",
           bytes[WRITE], bytes[READ], since (&begin_time), errors, refused,
-          mismatches, histogram_percentile (&latency, 50),
+          cut, mismatches, histogram_percentile (&latency, 50),
           histogram_percentile (&latency, 99), latency.max);
 }
 
@@ -545,13 +545,13 @@ run (void)
     }
   }
   while (!atomic_load (&stop) && !atomic_load (&lost)) {
-    write_progress ();
+    write_progress (atomic_load (&completed));
     nanosleep (&tick, NULL);
     may_send ();
   }
   for (i = 0; i < opt.connections; ++i)
     pthread_join (conns[i].thread, NULL);
-  write_progress ();
+  write_progress (atomic_load (&completed));
 }
 
 int

@@ -255,6 +255,8 @@ shadow_end (struct shadow *sh, uint64_t stamp, uint64_t count,
   uint64_t now = shadow_tick (sh), s;
   struct entry **link;
 
+  if (outcome == SHADOW_LOST)   /* in flight for ever */
+    return;
   for (s = offset / SECTOR; s <= (offset + count - 1) / SECTOR; ++s) {
     link = &sh->sectors[s];
     while ((*link)->sent != stamp)

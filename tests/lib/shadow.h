@@ -42,6 +42,7 @@ enum shadow_outcome {
   SHADOW_DONE,                  /* it succeeded */
   SHADOW_UNKNOWN,               /* it failed; what it did is unknown */
   SHADOW_NOTHING,               /* it failed and surely changed nothing */
+  SHADOW_LOST,                  /* its connection was: it may happen later */
 };
 
 struct shadow;
