@@ -139,7 +139,7 @@ dirty_free (struct dirty *d)
   free (d);
 }
 
-void
+uint64_t
 dirty_set (struct dirty *d, struct range r)
 {
   uint64_t old;
@@ -148,13 +148,14 @@ dirty_set (struct dirty *d, struct range r)
   assert (r.end <= d->size);
 
   if (range_empty (r))
-    return;
+    return 0;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
   old = d->tree.dirty;
   tree_set (&d->tree, byte_to_granule (d, r.start),
             byte_to_granule_up (d, r.end));
   if (d->reasons && d->tree.dirty > old)
     reasons_raise (d->reasons, d->tree.dirty - old);
+  return (d->tree.dirty - old) << d->granule_shift;
 }
 
 void

@@ -39,8 +39,9 @@ extern void dirty_free (struct dirty *d);     /* accepts NULL */
 
 /* Mark every granule that r touches.  r must lie inside the disk; an empty r
  * does nothing.  Cannot fail: when memory is short it marks more than asked.
+ * Returns the bytes of the granules that were clean until then.
  */
-extern void dirty_set (struct dirty *d, struct range r);
+extern uint64_t dirty_set (struct dirty *d, struct range r);
 
 /* Mark the whole disk. */
 extern void dirty_set_all (struct dirty *d);

@@ -16,6 +16,17 @@
 
 struct control;
 
+/* What the source can do. */
+enum source_flags {
+  SOURCE_FLUSH = 1,
+  SOURCE_FUA = 2,               /* else by a flush */
+  SOURCE_TRIM = 4,
+  SOURCE_ZERO = 8,
+  SOURCE_FAST_ZERO = 16,
+  SOURCE_EXTENTS = 32,
+  SOURCE_MULTI_CONN = 64,
+};
+
 /* What the commands need of the filter.  Called from control's threads. */
 struct control_ops {
   /* Connect to p->target and start a full mirror.  Blocks.  Returns 0, or
@@ -32,6 +43,7 @@ struct control_ops {
   /* What is not the engine's: facts for query-mirror. */
   unsigned (*clients) (void *opaque);
   uint64_t (*source_size) (void *opaque);
+  unsigned (*source_flags) (void *opaque);      /* enum source_flags */
 
   /* quit: must return at once; the process ends a little later. */
   void (*quit) (void *opaque);

@@ -28,6 +28,7 @@
 #include "beneath.h"
 #include "cleanup.h"
 #include "errtext.h"
+#include "eventlog.h"
 #include "instance.h"
 #include "target.h"
 
@@ -53,6 +54,8 @@ struct instance {
   struct target *first_target;  /* connected, not yet started */
   _Atomic int clients;
   _Atomic bool give_up;         /* no connecting any more */
+
+  struct eventlog eventlog;
 
   struct mutex lock;
   struct cond wake;             /* cleanup has begun */
@@ -281,6 +284,20 @@ control_source_size (void *opaque)
   return in->size;
 }
 
+static unsigned
+control_source_flags (void *opaque)
+{
+  const struct facts *f = &((struct instance *) opaque)->facts;
+
+  return (f->can_flush == 1 ? SOURCE_FLUSH : 0) |
+    (f->can_fua == NBDKIT_FUA_NATIVE ? SOURCE_FUA : 0) |
+    (f->can_trim == 1 ? SOURCE_TRIM : 0) |
+    (f->can_zero > NBDKIT_ZERO_NONE ? SOURCE_ZERO : 0) |
+    (f->can_fast_zero == 1 ? SOURCE_FAST_ZERO : 0) |
+    (f->can_extents == 1 ? SOURCE_EXTENTS : 0) |
+    (f->can_multi_conn == 1 ? SOURCE_MULTI_CONN : 0);
+}
+
 static void
 quitter_main (void *vp)
 {
@@ -327,6 +344,7 @@ static const struct control_ops control_ops = {
   .target_uri = control_target_uri,
   .clients = control_clients,
   .source_size = control_source_size,
+  .source_flags = control_source_flags,
   .quit = control_quit,
 };
 
@@ -334,11 +352,13 @@ static void
 on_event (void *opaque, const struct mirror_event *ev)
 {
   struct instance *in = opaque;
+  char line[EVENTLOG_LINE_MAX];
 
   if (ev->kind == EVENT_PIVOTED)
     remember_pivot (in);
-  if (ev->kind == EVENT_TARGET_STATE && ev->error)
-    nbdkit_error ("mirror: target %s: %s", ev->target_state, ev->error);
+  if (eventlog_line (&in->eventlog, ev,
+                     clock_monotonic.now_ns (&clock_monotonic), line))
+    nbdkit_error ("%s", line);  /* nbdkit knows no other line that is seen */
   if (in->control)
     control_event (in->control, ev);
 }
@@ -361,6 +381,7 @@ instance_new (const struct filter_keys *keys, const struct place *place)
   in->place = place;
   mutex_init (&in->lock);
   cond_init (&in->wake);
+  eventlog_init (&in->eventlog);
 
   r = params_check (&keys->params, error);
   if (r == 0 && keys->control) {
@@ -471,6 +492,7 @@ instance_free (struct instance *in)
   free (in->job_uri);
   free (in->disk_uri);
   facts_clear (&in->facts);
+  eventlog_destroy (&in->eventlog);
   cond_destroy (&in->wake);
   mutex_destroy (&in->lock);
   free (in);

@@ -14,17 +14,20 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/job-make.c filters/mirror/engine/job-regime.c \
 	filters/mirror/engine/job-tell.c \
 	filters/mirror/engine/jobstate.c filters/mirror/engine/jobstate.h \
+	filters/mirror/engine/latency.c filters/mirror/engine/latency.h \
 	filters/mirror/engine/legs.h \
 	filters/mirror/engine/mirror.c filters/mirror/engine/mirror.h \
 	filters/mirror/engine/pair.c filters/mirror/engine/pair.h \
 	filters/mirror/engine/pivoted.c filters/mirror/engine/pivoted.h \
+	filters/mirror/engine/rates.c filters/mirror/engine/rates.h \
 	filters/mirror/engine/rangelock.c filters/mirror/engine/rangelock.h \
 	filters/mirror/engine/retry.c filters/mirror/engine/retry.h \
 	filters/mirror/engine/scan.c filters/mirror/engine/scan.h \
 	filters/mirror/engine/status.c \
 	filters/mirror/engine/switch.c filters/mirror/engine/switch.h \
 	filters/mirror/engine/tee.c filters/mirror/engine/tee.h \
-	filters/mirror/engine/verbs.c
+	filters/mirror/engine/verbs.c \
+	filters/mirror/engine/verdict.c filters/mirror/engine/verdict.h
 
 filter_LTLIBRARIES = nbdkit-mirror-filter.la
 nbdkit_mirror_filter_la_SOURCES = \
@@ -34,6 +37,7 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/commands.c \
 	filters/mirror/control.c filters/mirror/control.h \
 	filters/mirror/control-impl.h \
+	filters/mirror/eventlog.c filters/mirror/eventlog.h \
 	filters/mirror/events.c filters/mirror/query.c \
 	filters/mirror/session.c \
 	filters/mirror/socket.c filters/mirror/socket.h \

@@ -163,13 +163,22 @@ query_block_jobs (struct control *c)
 
 /* query-mirror, source */
 #define MIRROR_SOURCE                                                   \
-  FIELD ("size", NUMBER (c->ops->source_size (c->opaque)))
+  FIELD ("size", NUMBER (c->ops->source_size (c->opaque)))              \
+  FIELD ("flush", TRUTH (flags & SOURCE_FLUSH))                         \
+  FIELD ("fua", TRUTH (flags & SOURCE_FUA))                             \
+  FIELD ("trim", TRUTH (flags & SOURCE_TRIM))                           \
+  FIELD ("zero", TRUTH (flags & SOURCE_ZERO))                           \
+  FIELD ("fast-zero", TRUTH (flags & SOURCE_FAST_ZERO))                 \
+  FIELD ("extents", TRUTH (flags & SOURCE_EXTENTS))                     \
+  FIELD ("multi-conn", TRUTH (flags & SOURCE_MULTI_CONN))
 
 /* query-mirror, target */
 #define MIRROR_TARGET                                                   \
   FIELD ("state", TEXT (target_state (st)))                             \
   FIELD ("uri", target_uri (c))                                         \
+  FIELD ("reconnects", NUMBER (st->reconnects))                         \
   FIELD_IF (has_target (st), "size", NUMBER (st->target_size))          \
+  FIELD_IF (has_target (st), "minimum-block-size", NUMBER (st->target_block)) \
   FIELD_IF (has_target (st), "connections", NUMBER (st->connections))   \
   FIELD_IF (has_target (st), "flush", TRUTH (st->target_flush))         \
   FIELD_IF (has_target (st), "fua", TRUTH (st->target_fua))             \
@@ -187,6 +196,19 @@ query_block_jobs (struct control *c)
   FIELD ("text", TEXT (error_text (e->err)))                              \
   FIELD ("time", NUMBER (e->when))
 
+/* query-mirror, a histogram */
+#define HISTOGRAM                                                       \
+  FIELD ("buckets-us", limits)                                          \
+  FIELD ("counts", counts)                                              \
+  FIELD ("sum-us", NUMBER (h->sum_ns / 1000))
+
+/* query-mirror, latency */
+#define MIRROR_LATENCY                                                  \
+  FIELD ("read", histogram (&report->latency[LATENCY_READ]))            \
+  FIELD ("write", histogram (&report->latency[LATENCY_WRITE]))          \
+  FIELD ("tee", histogram (&report->latency[LATENCY_TEE]))              \
+  FIELD ("copy", histogram (&report->latency[LATENCY_COPY]))
+
 /* query-mirror */
 #define QUERY_MIRROR                                                    \
   FIELD ("job", st->have_job ? mirror_job (st) : json_null ())          \
@@ -200,6 +222,7 @@ query_block_jobs (struct control *c)
   FIELD ("dirty-bytes", NUMBER (st->dirty_bytes))                       \
   FIELD ("inflight-bytes", NUMBER (st->inflight_bytes))                 \
   FIELD ("unscanned-bytes", NUMBER (st->unscanned_bytes))               \
+  FIELD ("suspect-bytes", NUMBER (0))                                   \
   FIELD ("copied-bytes", NUMBER (st->counters.copied_bytes))            \
   FIELD ("zeroed-bytes", NUMBER (st->counters.zeroed_bytes))            \
   FIELD ("teed-bytes", NUMBER (st->counters.teed_bytes))                \
@@ -209,8 +232,13 @@ query_block_jobs (struct control *c)
   FIELD ("target-errors", NUMBER (st->counters.target_errors))          \
   FIELD ("source-errors", NUMBER (st->counters.source_errors))          \
   FIELD ("target-flushes", NUMBER (st->counters.target_flushes))        \
-  FIELD ("convergence", TEXT (convergence (st)))                        \
-  FIELD ("last-error", last_error (&st->last_error))
+  FIELD ("dirty-bytes-per-second", NUMBER (report->rates.dirtied))      \
+  FIELD ("copy-bytes-per-second", NUMBER (report->rates.copied))        \
+  FIELD ("eta-seconds", seconds_or_null (report->eta))                  \
+  FIELD ("convergence", TEXT (verdict_name (report->verdict)))          \
+  FIELD ("latency", mirror_latency (report))                            \
+  FIELD ("last-error", last_error (&st->last_error))                    \
+  FIELD ("bitmap", json_null ())
 
 static json_t *
 mirror_job (const struct mirror_status *st)
@@ -249,6 +277,7 @@ last_job (const struct mirror_status *st)
 static json_t *
 mirror_source (struct control *c)
 {
+  const unsigned flags = c->ops->source_flags (c->opaque);
   json_t *object = json_object ();
   bool failed = false;
 
@@ -295,23 +324,36 @@ mirror_target (struct control *c, const struct mirror_status *st)
   return finish (object, failed);
 }
 
-/* In background mode a ready job does not stay synced: it keeps up. */
-static const char *
-convergence (const struct mirror_status *st)
+static json_t *
+seconds_or_null (int64_t seconds)
 {
-  if (!has_target (st))
-    return "none";
-  if (!st->target_online)
-    return "offline";
-  if (st->synced)
-    return "synced";
-  if (is_paused (st))
-    return "paused";
-  if (st->scanning)
-    return "scanning";
-  if (st->ready && st->copy_mode == COPY_BACKGROUND)
-    return "tracking";
-  return "converging";
+  return seconds < 0 ? json_null () : NUMBER (seconds);
+}
+
+static json_t *
+histogram (const struct latency_counts *h)
+{
+  json_t *limits = json_array (), *counts = json_array ();
+  json_t *object = json_object ();
+  bool failed = false;
+  unsigned i;
+
+  for (i = 0; i < LATENCY_BUCKETS; ++i) {
+    failed |= json_array_append_new (limits, NUMBER (UINT64_C (1) << i)) < 0;
+    failed |= json_array_append_new (counts, NUMBER (h->counts[i])) < 0;
+  }
+  HISTOGRAM
+  return finish (object, failed);
+}
+
+static json_t *
+mirror_latency (const struct mirror_report *report)
+{
+  json_t *object = json_object ();
+  bool failed = false;
+
+  MIRROR_LATENCY
+  return finish (object, failed);
 }
 
 static json_t *
@@ -330,11 +372,12 @@ last_error (const struct mirror_error *e)
 json_t *
 query_mirror (struct control *c)
 {
-  struct mirror_status status, *st = &status;
+  struct mirror_report all, *report = &all;
+  const struct mirror_status *st = &all.st;
   json_t *object = json_object ();
   bool failed = false;
 
-  mirror_get_status (c->mirror, st);
+  mirror_get_report (c->mirror, report);
   QUERY_MIRROR
   return finish (object, failed);
 }

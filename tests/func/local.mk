@@ -111,6 +111,7 @@ func_tests = \
 	tests/func/test-qmp-replay.py \
 	tests/func/test-qmp-socket.py \
 	tests/func/test-qmp-verbs.py \
+	tests/func/test-query-mirror.py \
 	tests/func/test-oracle.sh \
 	tests/func/test-same-server.sh \
 	tests/func/test-shutdown.sh \

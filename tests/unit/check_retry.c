@@ -103,6 +103,58 @@ START_TEST (a_full_table_makes_all_wait)
 }
 END_TEST
 
+/* One range fails n times in a row. */
+static void
+fail_times (uint64_t start, uint64_t end, unsigned n)
+{
+  while (n-- > 0)
+    retry_failed (&r, (struct range) { start * G, end * G }, S);
+}
+
+static bool
+failing (uint64_t start, uint64_t end)
+{
+  return retry_failing (&r, (struct range) { start * G, end * G });
+}
+
+START_TEST (failing_is_three_times_in_a_row)
+{
+  ck_assert (!failing (0, 0));
+  fail_times (4, 8, RETRY_AGAIN - 1);
+  ck_assert (!failing (4, 8));
+  fail_times (4, 8, 1);
+  ck_assert (failing (4, 8));
+  ck_assert (failing (5, 6));
+  ck_assert (failing (0, 0));   /* all of nothing */
+  ck_assert (!failing (3, 8));
+  ck_assert (!failing (4, 9));
+
+  /* Two of them, in whatever order the table has them. */
+  fail_times (8, 9, RETRY_AGAIN);
+  fail_times (2, 4, RETRY_AGAIN);
+  ck_assert (failing (2, 9));
+  ck_assert (!failing (1, 9));
+  ck_assert (!failing (2, 10));
+
+  fail_times (20, 21, 1);             /* a new one */
+  ck_assert (!failing (2, 9));
+  retry_succeeded (&r, (struct range) { 20 * G, 21 * G });
+  ck_assert (failing (2, 9));
+}
+END_TEST
+
+START_TEST (failing_with_a_full_table)
+{
+  uint64_t i;
+
+  for (i = 0; i < RETRY_MAX; ++i)
+    fail_times (2 * i, 2 * i + 1, RETRY_AGAIN);
+  ck_assert (failing (2 * i, 2 * i + 1));       /* found no place in it */
+  retry_succeeded (&r, (struct range) { 0, G });
+  ck_assert (!failing (2 * i, 2 * i + 1));
+}
+END_TEST
+
 int
 main (void)
 {
@@ -117,6 +169,8 @@ main (void)
   tcase_add_test (tc, success_forgets);
   tcase_add_test (tc, a_candidate_is_cut_before_what_waits);
   tcase_add_test (tc, a_full_table_makes_all_wait);
+  tcase_add_test (tc, failing_is_three_times_in_a_row);
+  tcase_add_test (tc, failing_with_a_full_table);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
   srunner_run_all (sr, CK_NORMAL);

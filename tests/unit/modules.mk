@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 if HAVE_CHECK
 # The engine.
-engine_tests = check_gate check_jobstate check_rangelock check_retry
+engine_tests = \
+	check_gate check_jobstate check_latency check_rangelock check_retry \
+	check_verdict
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
@@ -14,6 +16,10 @@ check_jobstate_SOURCES = tests/unit/check_jobstate.c
 check_jobstate_CFLAGS = $(unit_cflags)
 check_jobstate_LDADD = $(engine_ldadd)
 
+check_latency_SOURCES = tests/unit/check_latency.c
+check_latency_CFLAGS = $(unit_cflags)
+check_latency_LDADD = $(engine_ldadd)
+
 check_rangelock_SOURCES = tests/unit/check_rangelock.c
 check_rangelock_CFLAGS = $(unit_cflags)
 check_rangelock_LDADD = $(engine_ldadd)
@@ -21,6 +27,10 @@ check_rangelock_LDADD = $(engine_ldadd)
 check_retry_SOURCES = tests/unit/check_retry.c
 check_retry_CFLAGS = $(unit_cflags)
 check_retry_LDADD = $(engine_ldadd)
+
+check_verdict_SOURCES = tests/unit/check_verdict.c
+check_verdict_CFLAGS = $(unit_cflags)
+check_verdict_LDADD = $(engine_ldadd)
 
 # QMP.
 qmp_tests = check_framer check_verbs
@@ -40,7 +50,7 @@ check_verbs_LDADD = $(qmp_ldadd)
 
 # The target leg, against real servers and against servers that misbehave.
 target_tests = \
-	check_place check_target check_target_blocks check_target_peer \
+	check_eventlog check_place check_target check_target_blocks check_target_peer \
 	check_target_self
 check_PROGRAMS += $(target_tests)
 TESTS += $(target_tests)
@@ -72,6 +82,12 @@ check_target_blocks_CPPFLAGS = $(target_cppflags)
 check_target_blocks_CFLAGS = $(unit_cflags)
 check_target_blocks_LDFLAGS = -Wl,--wrap=malloc
 check_target_blocks_LDADD = $(target_ldadd)
+
+check_eventlog_SOURCES = tests/unit/check_eventlog.c \
+	filters/mirror/eventlog.c filters/mirror/eventlog.h
+check_eventlog_CPPFLAGS = $(target_cppflags)
+check_eventlog_CFLAGS = $(unit_cflags)
+check_eventlog_LDADD = $(engine_ldadd)
 
 check_place_SOURCES = tests/unit/check_place.c \
 	filters/mirror/place.c filters/mirror/place.h \

@@ -58,6 +58,9 @@
 #define COPY_THREADS 8u
 #define COPY_THREADS_MAX 64u
 
+/* Most dirty runs that copiers_failing looks at. */
+#define FAILING_RUNS 1024
+
 /* How long to sleep when nothing says otherwise; only a bound, waking is by
  * events.
  */
@@ -267,12 +270,13 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
   struct carry_error error = { 0 };
   struct rangelock lk;
   struct range run;
-  uint64_t stamp;
+  uint64_t stamp, since;
   bool some;
 
   rangelock_lock_prefix (p->locks, &lk, candidate, p->granularity);
   some = dirty_claim_run (p->dirty, lk.range, &run);
   if (some) {
+    since = p->clock->now_ns (p->clock);
     stamp = flusher_stamp (p->flusher);
     carry (&cp->carrier, run, kind == EXTENT_ZERO, &error);
     if (error.err == 0)
@@ -289,6 +293,8 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
       pair_mark (p, run);
     }
     pair_end_claim (p, range_len (run), error.err == 0);
+    latency_record (p->latency, LATENCY_COPY,
+                    p->clock->now_ns (p->clock) - since);
   }
   rangelock_unlock (p->locks, &lk);
 
@@ -313,6 +319,7 @@ copier_main (void *vp)
 
   while (get_work (cp, &r, &kind)) {
     copy_piece (cp, r, kind);
+    pair_note_rates (c->p);
     if (reasons_none (&c->p->reasons, false))
       c->idle (c->opaque);
   }
@@ -463,6 +470,30 @@ copiers_rounds (struct copiers *c)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
 
   return c->rounds;
+}
+
+/* The table is copied: looking at D may take a while. */
+bool
+copiers_failing (struct copiers *c)
+{
+  struct range run = { 0, 0 };
+  struct retry retry;
+  unsigned tries;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+    if (c->retry.count == 0)
+      return false;
+    retry = c->retry;
+  }
+  for (tries = 0; tries < FAILING_RUNS; ++tries) {
+    if (!dirty_next (c->p->dirty, run.end, UINT64_MAX, &run))
+      return retry_failing (&retry, (struct range) { 0, 0 });
+    if (!retry_failing (&retry, run))
+      return false;
+  }
+  return false;
 }
 
 bool

@@ -49,6 +49,11 @@ extern void copiers_wake (struct copiers *c);
 /* How often choosing has come to the end of the disk and begun anew. */
 extern uint64_t copiers_rounds (struct copiers *c);
 
+/* Has all that is dirty failed again and again (retry.h)?  If it is in very
+ * many pieces the answer may be no instead of yes.
+ */
+extern bool copiers_failing (struct copiers *c);
+
 /* Is any piece being copied now? */
 extern bool copiers_busy (struct copiers *c);
 

@@ -40,8 +40,6 @@
  */
 #define SLOTS 64
 
-#define STRIPES 8
-
 struct stripe {
   _Atomic uint64_t inflight;
 } __attribute__ ((__aligned__ (64)));
@@ -49,7 +47,7 @@ struct stripe {
 struct slot {
   struct regime regime;         /* written under lock while the slot is idle */
   uint64_t epoch;               /* when it was published; under lock */
-  struct stripe stripes[STRIPES];
+  struct stripe stripes[GATE_STRIPES];
 };
 
 /* A request that is held; on its thread's stack. */
@@ -70,14 +68,14 @@ struct gate {
   struct held *first, *last;
 };
 
-static unsigned
-my_stripe (void)
+unsigned
+gate_stripe (void)
 {
   static _Atomic unsigned threads;
   static __thread unsigned mine;        /* plus 1; 0: none yet */
 
   if (mine == 0)
-    mine = 1 + atomic_fetch_add (&threads, 1) % STRIPES;
+    mine = 1 + atomic_fetch_add (&threads, 1) % GATE_STRIPES;
   return mine - 1;
 }
 
@@ -86,7 +84,7 @@ slot_idle (const struct slot *s)
 {
   size_t i;
 
-  for (i = 0; i < STRIPES; ++i)
+  for (i = 0; i < GATE_STRIPES; ++i)
     if (atomic_load (&s->stripes[i].inflight) != 0)
       return false;
   return true;
@@ -103,7 +101,7 @@ gate_new (void)
   for (i = 0; i < SLOTS; ++i) {
     g->slots[i].regime = (struct regime) { .kind = REGIME_NONE };
     g->slots[i].epoch = 0;
-    for (j = 0; j < STRIPES; ++j)
+    for (j = 0; j < GATE_STRIPES; ++j)
       atomic_init (&g->slots[i].stripes[j].inflight, 0);
   }
   atomic_init (&g->epoch, 0);
@@ -132,7 +130,7 @@ gate_free (struct gate *g)
 static void
 leave_slot (struct gate *g, struct slot *s)
 {
-  uint64_t old = atomic_fetch_sub (&s->stripes[my_stripe ()].inflight, 1);
+  uint64_t old = atomic_fetch_sub (&s->stripes[gate_stripe ()].inflight, 1);
 
   assert (old > 0);
   sync_point ();
@@ -158,7 +156,7 @@ try_enter (struct gate *g)
     bool held;
 
     sync_point ();
-    atomic_fetch_add (&s->stripes[my_stripe ()].inflight, 1);
+    atomic_fetch_add (&s->stripes[gate_stripe ()].inflight, 1);
     sync_point ();
     if (atomic_load (&g->epoch) == epoch) {
       held = s->regime.kind == REGIME_HELD;

@@ -43,6 +43,12 @@ struct regime {
   struct source *source;        /* instead of the client's own, or NULL */
 };
 
+/* Counters that every request touches are in so many stripes, each in cache
+ * lines of its own; a thread always uses the same one.
+ */
+#define GATE_STRIPES 8u
+extern unsigned gate_stripe (void);
+
 extern struct gate *gate_new (void);            /* REGIME_NONE; NULL: ENOMEM */
 extern void gate_free (struct gate *g);         /* nobody inside */
 

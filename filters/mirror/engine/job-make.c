@@ -31,6 +31,7 @@ fill_pair (struct job *job, const struct job_params *params,
   atomic_init (&p->counters.unscanned_bytes,
                params->sync == SYNC_FULL ? p->size : 0);
 
+  rates_init (&p->rates, p->clock->now_ns (p->clock));
   reasons_init (&p->reasons);
   reasons_set_mode (&p->reasons, false);        /* nothing is teed yet */
   if (params->sync == SYNC_FULL)
@@ -38,7 +39,8 @@ fill_pair (struct job *job, const struct job_params *params,
 
   p->dirty = dirty_new (p->size, p->granularity, &p->reasons);
   p->locks = rangelocks_new ();
-  if (!p->dirty || !p->locks)
+  p->latency = latency_new ();
+  if (!p->dirty || !p->locks || !p->latency)
     return -ENOMEM;
   p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
                             &p->reasons);
@@ -112,6 +114,9 @@ job_free (struct job *job)
   flusher_free (job->pair.flusher);
   rangelocks_free (job->pair.locks);
   dirty_free (job->pair.dirty);
+  latency_free (job->pair.latency);
+  if (job->pair.clock)          /* fill_pair has begun */
+    rates_destroy (&job->pair.rates);
   cond_destroy (&job->unpinned);
   cond_destroy (&job->drained_cond);
   cond_destroy (&job->wake);

@@ -58,15 +58,16 @@ static bool
 note_error_locked (struct job *job, enum pair_side side, const char *op,
                    struct range r, int err, uint64_t now)
 {
+  const unsigned place = -err < JOB_ERRNOS ? (unsigned) -err : JOB_ERRNOS - 1;
+  uint64_t *last = &job->reported_ns[side][place];
+
   job->last_error = (struct mirror_error) {
     .set = true, .target = side == SIDE_TARGET, .op = op, .range = r,
     .err = -err, .when = (int64_t) time (NULL),
   };
-  if (job->reported[side].err == err &&
-      now - job->reported[side].when_ns < ERROR_EVENT_NS)
+  if (*last != 0 && now - *last < ERROR_EVENT_NS)
     return false;
-  job->reported[side].err = err;
-  job->reported[side].when_ns = now;
+  *last = now;
   return true;
 }
 

@@ -202,6 +202,7 @@ job_round (struct job *job)
 
   if (r.end)
     return false;
+  pair_note_rates (&job->pair);
   if (r.lost)
     handle_loss (job);
   else if (r.publish)

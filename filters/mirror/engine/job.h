@@ -14,7 +14,7 @@
  *   1  mirror.lock                 the job pointer and the job's state
  *   2  copiers.lock  flusher.lock  choosing work; U and the flush in flight
  *      pivoted.lock                the session after a pivot
- *   3  dirty.lock  rangelocks.lock  gate.lock       leaves
+ *   3  dirty.lock  rangelocks.lock  gate.lock  rates.lock      leaves
  *
  * No mutex is held across I/O, across a callback out of the engine (but for
  * event_lock), or across a wait for anything but its own condition.
@@ -34,6 +34,9 @@
 #include "pair.h"
 #include "pivoted.h"
 #include "sync.h"
+
+/* Linux has 133; greater ones share the last place. */
+#define JOB_ERRNOS 134
 
 /* See switch.h. */
 enum halt_kind { HALT_NONE, HALT_PIVOT, HALT_DETACH, HALT_HOLD };
@@ -81,10 +84,9 @@ struct job {
   uint64_t tee_due_ns, tee_failed_ns, tee_delay_ns;
 
   struct mirror_error last_error;
-  struct {
-    int err;
-    uint64_t when_ns;
-  } reported[2];                /* for each side, the last error event */
+
+  /* When the last error event of each side and errno was; 0: never. */
+  uint64_t reported_ns[2][JOB_ERRNOS];
 
   struct pivoted *old_source;   /* to be freed at the end: the job's thread */
   const char *old_target_state; /* what has become of the target */

@@ -75,11 +75,26 @@ mirror_free (struct mirror *m)
 
 /*-- data ---------------------------------------------------------------*/
 
+/* Only while there is a job: without one a request is not to be slower than
+ * without the filter.
+ */
+static void
+note_latency (const struct regime *regime, enum request_op op, uint64_t since)
+{
+  struct latency *l = regime->job->pair.latency;
+  const uint64_t ns = job_now_ns (regime->job) - since;
+
+  latency_record (l, LATENCY_WRITE, ns);
+  if (regime->kind == REGIME_TEE && op != REQUEST_TRIM)
+    latency_record (l, LATENCY_TEE, ns);
+}
+
 static int
 do_request (struct mirror *m, struct source *source,
             const struct request *req)
 {
   const struct regime *regime = gate_enter (m->gate);
+  uint64_t since = 0;
   int r = -EINVAL;
 
   if (atomic_load (&m->fenced)) {
@@ -88,6 +103,8 @@ do_request (struct mirror *m, struct source *source,
   }
   if (regime->source)
     source = regime->source;
+  if (regime->job)
+    since = job_now_ns (regime->job);
   switch (regime->kind) {
   case REGIME_NONE:
     r = request_plain (source, req);
@@ -101,6 +118,8 @@ do_request (struct mirror *m, struct source *source,
   case REGIME_HELD:
     break;
   }
+  if (regime->job)
+    note_latency (regime, req->op, since);
   gate_leave (m->gate, regime);
   return r;
 }
@@ -164,6 +183,7 @@ mirror_pread (struct mirror *m, struct source *source, void *buf,
               uint32_t count, uint64_t offset)
 {
   const struct regime *regime = gate_enter (m->gate);
+  uint64_t since = regime->job ? job_now_ns (regime->job) : 0;
   char *to = buf;
   uint32_t n;
   int r = 0;
@@ -175,6 +195,9 @@ mirror_pread (struct mirror *m, struct source *source, void *buf,
       n = count < LEG_MAX_REQUEST ? count : LEG_MAX_REQUEST;
       r = regime->source->ops->pread (regime->source, to, n, offset);
     }
+  if (regime->job)
+    latency_record (regime->job->pair.latency, LATENCY_READ,
+                    job_now_ns (regime->job) - since);
   gate_leave (m->gate, regime);
   return r;
 }

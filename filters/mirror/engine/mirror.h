@@ -17,8 +17,10 @@
 #include <stdint.h>
 
 #include "jobstate.h"
+#include "latency.h"
 #include "legs.h"
 #include "sync.h"
+#include "verdict.h"
 
 struct mirror;
 
@@ -256,6 +258,7 @@ struct mirror_error {
 struct mirror_status {
   bool pivoted, held, fenced;
   bool pivoted_online;
+  uint64_t reconnects;          /* to the target that clients were moved to */
   bool have_job;
   char id[JOB_ID_MAX + 1];
   enum job_status status;
@@ -270,6 +273,7 @@ struct mirror_status {
   uint64_t dirty_bytes, inflight_bytes, unscanned_bytes;
   bool target_online;
   uint64_t target_size;
+  uint32_t target_block;        /* the least it takes, bytes */
   unsigned connections;
   bool target_flush, target_fua, target_zero, target_extents,
     target_multi_conn;
@@ -288,6 +292,17 @@ struct mirror_status {
 };
 
 extern void mirror_get_status (struct mirror *m, struct mirror_status *st);
+
+/* The same at one moment, and what follows from how it has changed. */
+struct mirror_report {
+  struct mirror_status st;
+  struct rates_result rates;
+  enum verdict verdict;
+  int64_t eta;                  /* seconds, or -1: see verdict.h */
+  struct latency_counts latency[LATENCY_KINDS]; /* 0 without a job */
+};
+
+extern void mirror_get_report (struct mirror *m, struct mirror_report *report);
 
 /* For the simulator: asserts what must hold between any two steps, and tells
  * where the two sides may differ.  Under no lock.

@@ -5,11 +5,37 @@
 
 #include "pair.h"
 
-void
+uint64_t
 pair_mark (struct pair *p, struct range r)
 {
-  dirty_set (p->dirty, r);
+  const uint64_t n = dirty_set (p->dirty, r);
+
   p->work (p->opaque);
+  return n;
+}
+
+struct rates_point
+pair_point (struct pair *p)
+{
+  struct pair_counters *c = &p->counters;
+
+  return (struct rates_point) {
+    .when_ns = p->clock->now_ns (p->clock),
+    .dirtied = atomic_load (&c->dirtied_bytes),
+    .progress = atomic_load (&c->progress_bytes),
+    .copied = atomic_load (&c->copied_bytes) + atomic_load (&c->zeroed_bytes),
+  };
+}
+
+void
+pair_note_rates (struct pair *p)
+{
+  struct rates_point now;
+
+  if (!rates_due (&p->rates, p->clock->now_ns (p->clock)))
+    return;
+  now = pair_point (p);
+  rates_note (&p->rates, &now);
 }
 
 struct range

@@ -14,9 +14,11 @@
 
 #include "dirty.h"
 #include "flusher.h"
+#include "latency.h"
 #include "legs.h"
 #include "mirror.h"
 #include "rangelock.h"
+#include "rates.h"
 #include "reasons.h"
 #include "sync.h"
 
@@ -26,6 +28,9 @@ struct pair_counters {          /* see struct mirror_counters */
 
   /* Bytes whose claim has ended well: the job's progress. */
   _Atomic uint64_t progress_bytes;
+
+  /* Bytes that were clean until a client's request made them dirty. */
+  _Atomic uint64_t dirtied_bytes;
 
   /* What the scan has not come to: nobody knows yet. */
   _Atomic uint64_t unscanned_bytes;
@@ -43,6 +48,8 @@ struct pair {
   struct rangelocks *locks;
   struct flusher *flusher;      /* U, synced */
   struct pair_counters counters;
+  struct latency *latency;
+  struct rates rates;
 
   /* D has grown: copiers may sleep.  Any thread, no locks held. */
   void (*work) (void *opaque);
@@ -55,8 +62,16 @@ struct pair {
   void *opaque;
 };
 
-/* D gains r, rounded outward; wakes the copiers. */
-extern void pair_mark (struct pair *p, struct range r);
+/* D gains r, rounded outward; wakes the copiers.  Returns the bytes that were
+ * clean until then.
+ */
+extern uint64_t pair_mark (struct pair *p, struct range r);
+
+/* The numbers of which there are rates, now; and hand them in if it is time
+ * (rates.h).
+ */
+extern struct rates_point pair_point (struct pair *p);
+extern void pair_note_rates (struct pair *p);
 
 /* What must be locked to write r to the target, which may have to write whole
  * blocks: r rounded out to them.

@@ -42,6 +42,7 @@ struct pivoted {
   int lost_err;
   unsigned users;               /* requests on it */
   uint64_t session;             /* how many have been lost */
+  uint64_t reconnects;          /* how many have been made after that */
 
   /* Acknowledgements of this session, and how many of them a good flush has
    * covered.
@@ -163,6 +164,7 @@ replace_session (struct pivoted *p, struct target *old)
       ;
   }
   p->target = target;
+  p->reconnects += target != NULL;
   p->lost = false;
   cond_broadcast (&p->online);
   mutex_unlock (&p->lock);
@@ -510,6 +512,14 @@ struct source *
 pivoted_source (struct pivoted *p)
 {
   return &p->source;
+}
+
+uint64_t
+pivoted_reconnects (struct pivoted *p)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
+
+  return p->reconnects;
 }
 
 bool

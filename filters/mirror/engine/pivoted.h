@@ -69,6 +69,9 @@ extern void pivoted_lost (struct pivoted *p, struct target *t, int err);
 
 extern bool pivoted_online (struct pivoted *p);
 
+/* How often its connection has been made again. */
+extern uint64_t pivoted_reconnects (struct pivoted *p);
+
 /* Requests that wait, and new ones while there is no session, fail at once
  * from now on, and a lost session is not opened again: the end of the process
  * must not wait for them, and what clients have been moved on from is not

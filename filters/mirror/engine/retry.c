@@ -94,3 +94,31 @@ retry_allows (const struct retry *r, struct range *range, uint64_t now_ns,
   }
   return true;
 }
+
+/* An entry's first delay is the least, and each failure doubles it. */
+static bool
+failed_again (const struct retry_entry *e)
+{
+  return e->delay_ns >= RETRY_MIN_NS << (RETRY_AGAIN - 1);
+}
+
+bool
+retry_failing (const struct retry *r, struct range range)
+{
+  unsigned i, j;
+
+  for (i = 0; i < r->count; ++i)
+    if (!failed_again (&r->entries[i]))
+      return false;
+  if (r->count == RETRY_MAX)
+    return true;
+
+  /* Each round takes an entry off the front of what is left of range. */
+  for (i = 0; i < r->count && !range_empty (range); ++i)
+    for (j = 0; j < r->count; ++j)
+      if (r->entries[j].range.start <= range.start &&
+          r->entries[j].range.end > range.start)
+        range.start = r->entries[j].range.end < range.end
+          ? r->entries[j].range.end : range.end;
+  return r->count > 0 && range_empty (range);
+}

@@ -39,6 +39,12 @@ extern void retry_failed (struct retry *r, struct range range,
 /* A copy of range succeeded. */
 extern void retry_succeeded (struct retry *r, struct range range);
 
+/* Has everything in range failed so often in a row, and everything else in the
+ * table, too?  If the table is full range does not matter.
+ */
+#define RETRY_AGAIN 3
+extern bool retry_failing (const struct retry *r, struct range range);
+
 /* What of range may be tried now: cuts it down to its first part that is not
  * waiting.  Returns false if nothing of it may; then *due_ns is when to ask
  * again at the latest, and range->end says up to where nothing may.

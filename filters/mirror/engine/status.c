@@ -35,6 +35,7 @@ get_target_locked (struct job *job, struct mirror_status *st)
   if (!t)
     return;
   st->target_size = t->size;
+  st->target_block = t->block;
   st->connections = t->connections;
   st->target_flush = t->can_flush;
   st->target_fua = t->can_fua;
@@ -43,10 +44,9 @@ get_target_locked (struct job *job, struct mirror_status *st)
   st->target_multi_conn = t->can_multi_conn;
 }
 
-void
-mirror_get_status (struct mirror *m, struct mirror_status *st)
+static void
+get_status_locked (struct mirror *m, struct mirror_status *st)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   struct job *job = m->job;
 
   memset (st, 0, sizeof *st);
@@ -55,6 +55,7 @@ mirror_get_status (struct mirror *m, struct mirror_status *st)
   st->fenced = atomic_load (&m->fenced);
   st->pivoted = m->pivoted != NULL;
   st->pivoted_online = m->pivoted && pivoted_online (m->pivoted);
+  st->reconnects = m->pivoted ? pivoted_reconnects (m->pivoted) : 0;
   if (!job || job->status == JOB_UNDEFINED || job->status == JOB_NULL)
     return;
 
@@ -81,6 +82,60 @@ mirror_get_status (struct mirror *m, struct mirror_status *st)
   get_target_locked (job, st);
   get_counters (job, &st->counters);
   st->last_error = job->last_error;
+}
+
+void
+mirror_get_status (struct mirror *m, struct mirror_status *st)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  get_status_locked (m, st);
+}
+
+/*-- the report ---------------------------------------------------------*/
+
+/* The target is there until the job has let go of it. */
+static void
+judge_locked (struct job *job, struct mirror_report *r)
+{
+  const struct mirror_status *st = &r->st;
+  struct rates_point now = pair_point (&job->pair);
+  struct verdict_facts facts = {
+    .target = job->pair.target != NULL,
+    .online = st->target_online,
+    .synced = st->synced,
+    .paused = st->status == JOB_PAUSED || st->status == JOB_STANDBY,
+    .scanning = st->scanning,
+    .ready = st->ready,
+    .follows = st->copy_mode == COPY_BACKGROUND || !st->target_flush,
+    /* A job that is ending frees its copiers. */
+    .failing = (st->status == JOB_RUNNING || st->status == JOB_READY) &&
+      copiers_failing (job->copiers),
+    .left = st->len - st->offset,
+  };
+
+  rates_read (&job->pair.rates, &now, &facts.rates);
+  rates_note (&job->pair.rates, &now);
+  r->rates = facts.rates;
+  r->verdict = verdict_of (&facts);
+  r->eta = verdict_eta (&facts);
+}
+
+void
+mirror_get_report (struct mirror *m, struct mirror_report *r)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  enum latency_kind kind;
+
+  memset (r, 0, sizeof *r);
+  r->verdict = VERDICT_NONE;
+  r->eta = -1;
+  get_status_locked (m, &r->st);
+  if (!r->st.have_job)
+    return;
+  judge_locked (m->job, r);
+  for (kind = 0; kind < LATENCY_KINDS; ++kind)
+    latency_read (m->job->pair.latency, kind, &r->latency[kind]);
 }
 
 bool

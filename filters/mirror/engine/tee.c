@@ -91,6 +91,18 @@ request_plain (struct source *source, const struct request *req)
   return source_pieces (source, req);
 }
 
+/* A client's request leaves the range dirty; so many bytes of it had been so
+ * before.
+ */
+static void
+mark_dirtied (struct pair *p, struct range r, uint64_t before)
+{
+  const uint64_t n = pair_mark (p, r);
+
+  if (n > before)
+    atomic_fetch_add (&p->counters.dirtied_bytes, n - before);
+}
+
 int
 request_track (struct pair *p, struct source *source,
                const struct request *req)
@@ -102,7 +114,7 @@ request_track (struct pair *p, struct source *source,
   r = request_plain (source, req);
   /* A refused fast zero has changed nothing. */
   if (!(r == -ENOTSUP && (req->flags & LEG_FAST_ZERO))) {
-    pair_mark (p, range);
+    mark_dirtied (p, range, 0);
     atomic_fetch_add (&p->counters.tracked_bytes, req->count);
   }
   reasons_lower (&p->reasons, 1);
@@ -177,7 +189,7 @@ mark_failure (struct pair *p, const struct request *req, uint64_t claimed,
       pair_mark (p, range_inner (r, p->granularity, p->size));
   }
   else
-    pair_mark (p, r);
+    mark_dirtied (p, r, claimed);
 }
 
 static int

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See eventlog.h. */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "errtext.h"
+#include "eventlog.h"
+
+void
+eventlog_init (struct eventlog *l)
+{
+  memset (l, 0, sizeof *l);
+  mutex_init (&l->lock);
+}
+
+void
+eventlog_destroy (struct eventlog *l)
+{
+  mutex_destroy (&l->lock);
+}
+
+/* A target that is online for the first time is not back. */
+static enum eventlog_kind
+target_kind_locked (struct eventlog *l, const char *state)
+{
+  const bool was_lost = l->lost;
+
+  l->lost = strcmp (state, "offline") == 0;
+  if (l->lost)
+    return EVENTLOG_LOST;
+  if (was_lost && strcmp (state, "none") != 0)
+    return EVENTLOG_BACK;
+  return EVENTLOG_KINDS;
+}
+
+/* EVENTLOG_KINDS: of no interest. */
+static enum eventlog_kind
+kind_locked (struct eventlog *l, const struct mirror_event *ev)
+{
+  switch (ev->kind) {
+  case EVENT_TARGET_STATE:
+    return target_kind_locked (l, ev->target_state);
+  case EVENT_JOB_ERROR:
+    return ev->write ? EVENTLOG_TARGET_FAILED : EVENTLOG_SOURCE_FAILED;
+  case EVENT_SWITCH_FAILED:
+    return EVENTLOG_REFUSED;
+  case EVENT_FENCED:
+    return ev->synced ? EVENTLOG_FENCED : EVENTLOG_UNFENCED;
+  case EVENT_PIVOTED:
+    return EVENTLOG_PIVOTED;
+  default:
+    return EVENTLOG_KINDS;
+  }
+}
+
+static int
+format (enum eventlog_kind kind, const struct mirror_event *ev, char *line)
+{
+  const size_t n = EVENTLOG_LINE_MAX;
+
+  switch (kind) {
+  case EVENTLOG_LOST:
+    return snprintf (line, n, "mirror: target offline%s%.200s",
+                     ev->error ? ": " : "", ev->error ? ev->error : "");
+  case EVENTLOG_BACK:
+    return snprintf (line, n, "mirror: target is back");
+  case EVENTLOG_SOURCE_FAILED:
+  case EVENTLOG_TARGET_FAILED:
+    return snprintf (line, n, "mirror: %s failed at %" PRIu64 "+%" PRIu64
+                     ": %s", ev->write ? "target" : "source", ev->range.start,
+                     range_len (ev->range), error_text (ev->err));
+  case EVENTLOG_REFUSED:
+    return snprintf (line, n, "mirror: %s given up, clients stay with the"
+                     " source: %.200s", ev->operation, ev->error);
+  case EVENTLOG_FENCED:
+    return snprintf (line, n, "mirror: fenced: writes of clients fail from"
+                     " now on");
+  case EVENTLOG_UNFENCED:
+    return snprintf (line, n, "mirror: the fence is gone");
+  case EVENTLOG_PIVOTED:
+    return snprintf (line, n, "mirror: pivoted: clients have the target after"
+                     " %" PRIu64 " us", ev->pause_ns / 1000);
+  case EVENTLOG_KINDS:
+    break;
+  }
+  return 0;
+}
+
+bool
+eventlog_line (struct eventlog *l, const struct mirror_event *ev,
+               uint64_t now_ns, char *line)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&l->lock);
+  const enum eventlog_kind kind = kind_locked (l, ev);
+  int n;
+
+  if (kind == EVENTLOG_KINDS)
+    return false;
+  if (l->kinds[kind].when_ns != 0 &&
+      now_ns - l->kinds[kind].when_ns < EVENTLOG_NS) {
+    l->kinds[kind].more++;
+    return false;
+  }
+  n = format (kind, ev, line);
+  if (l->kinds[kind].more > 0)
+    snprintf (line + n, EVENTLOG_LINE_MAX - (size_t) n,
+              " (and %u more like it before)", l->kinds[kind].more);
+  l->kinds[kind].when_ns = now_ns;
+  l->kinds[kind].more = 0;
+  return true;
+}
