@@ -401,6 +401,12 @@ client_next_event (struct client *c, int timeout_ms, json_t **event)
 }
 
 int
+client_fd (const struct client *c)
+{
+  return c->fd;
+}
+
+int
 client_wait_end (struct client *c, int timeout_ms)
 {
   const int64_t deadline_ms = deadline_of (timeout_ms);

@@ -56,6 +56,9 @@ extern int client_wait_event (struct client *c, int timeout_ms);
 extern int client_next_event (struct client *c, int timeout_ms,
                               json_t **event);
 
+/* Readable when something has come, for poll. */
+extern int client_fd (const struct client *c);
+
 /* Wait until the server closes the connection: 0. */
 extern int client_wait_end (struct client *c, int timeout_ms);
 

@@ -22,6 +22,8 @@
 #define SUBCOMMANDS(SUB, OPT, LATER)                                          \
   SUB (status, "status", "", 0, 0, "show the job and how it is doing")        \
   OPT ("--json", "", "print all that is known, as JSON")                      \
+  SUB (watch, "watch", "", 0, 0, "show it all the time; q ends that")         \
+  OPT ("--interval", "S", "look every S seconds; default: 1")                 \
   SUB (wait, "wait", "ready|synced|completed", 1, 1, "wait for that state")   \
   OPT ("--timeout", "S", "give up after S seconds")                           \
   SUB (start, "start", "TARGET", 1, 1, "start a mirror to an NBD URI")        \
@@ -46,13 +48,12 @@
   SUB (fence, "fence", "", 0, 0, "refuse the writes of clients")              \
   OPT ("--off", "", "accept them again")                                      \
   OPT ("--force", "", "also when nothing is held")                            \
+  SUB (events, "events", "", 0, 0, "print what happens, as JSON lines")       \
+  SUB (metrics, "metrics", "", 0, 0, "print all numbers as OpenMetrics")      \
   SUB (qmp, "qmp", "JSON", 1, 1, "run one raw QMP command")                   \
   SUB (quit, "quit", "", 0, 0, "end the server")                              \
   LATER ("run")                                                               \
-  LATER ("watch")                                                             \
   LATER ("verify")                                                            \
-  LATER ("events")                                                            \
-  LATER ("metrics")                                                           \
   LATER ("bitmap")
 
 #endif /* MIRROR_SUBCOMMANDS_H */
