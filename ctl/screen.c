@@ -15,7 +15,7 @@
 
 #define LABEL 10                /* columns */
 #define BAR_MAX 40
-#define PERCENT 7               /* columns after the bar */
+#define PERCENT 8               /* columns after the bar */
 #define TIME_TEXT_MAX 32
 #define ITEM_MAX 1600
 
@@ -155,7 +155,7 @@ item (struct out *o, enum color color, const char *fmt, ...)
   else if (!o->first)
     put_text (o, ", ", 2);
   o->first = false;
-  put_colored (o, color, text, room (o));
+  put_colored (o, color, text, room (o) - 1);   /* a comma may follow */
 }
 
 /*-- numbers ------------------------------------------------------------*/
@@ -194,9 +194,12 @@ us_text (uint64_t us, char *text)
 static unsigned
 per_mille (const struct look *l)
 {
+  unsigned n;
+
   if (l->offset >= l->len)
     return 1000;
-  return (unsigned) ((double) l->offset / (double) l->len * 1000);
+  n = (unsigned) ((double) l->offset / (double) l->len * 1000);
+  return n < 1000 ? n : 999;
 }
 
 static enum color

@@ -32,6 +32,17 @@ check_verdict_SOURCES = tests/unit/check_verdict.c
 check_verdict_CFLAGS = $(unit_cflags)
 check_verdict_LDADD = $(engine_ldadd)
 
+# The command.
+ctl_tests = check_screen
+check_PROGRAMS += $(ctl_tests)
+TESTS += $(ctl_tests)
+
+check_screen_SOURCES = tests/unit/check_screen.c \
+	ctl/look.c ctl/look.h ctl/screen.c ctl/screen.h ctl/size.c ctl/size.h
+check_screen_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/ctl $(JANSSON_CFLAGS)
+check_screen_CFLAGS = $(unit_cflags)
+check_screen_LDADD = $(JANSSON_LIBS) $(CHECK_LIBS)
+
 # QMP.
 qmp_tests = check_framer check_verbs
 check_PROGRAMS += $(qmp_tests)
