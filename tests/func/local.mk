@@ -94,11 +94,13 @@ func_tests = \
 	tests/func/test-copy-mode-auto.py \
 	tests/func/test-docs-examples.py \
 	tests/func/test-failpoints.py \
+	tests/func/test-exit-status.py \
 	tests/func/test-fio-verify.sh \
 	tests/func/test-flags.py \
 	tests/func/test-hold-fence.py \
 	tests/func/test-idle.sh \
 	tests/func/test-large.sh \
+	tests/func/test-metrics.py \
 	tests/func/test-mirrorcmp.sh \
 	tests/func/test-nbdfsx-faults.sh \
 	tests/func/test-nbdmirror.py \
@@ -126,7 +128,8 @@ func_tests = \
 	tests/func/test-tools-chaos.py \
 	tests/func/test-tools-lossy.py \
 	tests/func/test-tools-lying.py \
-	tests/func/test-unaligned.py
+	tests/func/test-unaligned.py \
+	tests/func/test-watch.py
 
 TESTS += $(func_tests)
 EXTRA_DIST += \

@@ -80,7 +80,8 @@ def check_usage():
             (("set", "speed=x"), "must be a number"),
             (("set", "speed=1", "speed=2"), "given twice"),
             (("hold", "--timeout", "x"), "from 1 to 300"),
-            (("watch",), "'watch' is not available in this version"),
+            (("watch", "--interval", "0"), "from 0.1 to 3600"),
+            (("watch", "--interval", "nan"), "from 0.1 to 3600"),
             (("run", "a", "b"), "'run' is not available in this version")):
         _, err = run(*args, status=1)
         assert text in err and err.count("\n") == 1, (args, err)
