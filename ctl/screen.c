@@ -467,7 +467,12 @@ screen_text (const struct look *l, const struct screen_history *dirty,
     free (line);
     return finish (f, &text);
   }
+  /* What matters most comes first: a terminal may have few rows. */
   job_row (&o, l);
+  row (&o, "verdict");
+  item (&o, verdict_color (l->verdict), "%s", l->verdict);
+  end_row (&o);
+  error_row (&o, l);
   if (l->have_job)
     progress_rows (&o, l);
   if (dirty)
@@ -477,10 +482,6 @@ screen_text (const struct look *l, const struct screen_history *dirty,
     bytes_row (&o, l);
   }
   sides_rows (&o, l);
-  row (&o, "verdict");
-  item (&o, verdict_color (l->verdict), "%s", l->verdict);
-  end_row (&o);
-  error_row (&o, l);
   return finish (f, &text);
 }
 

@@ -9,7 +9,7 @@ man_pods = \
 man1_MANS += nbdmirror.1 nbdkit-mirror-filter.1
 man7_MANS += nbdkit-mirror-qmp.7
 CLEANFILES += nbdmirror.1 nbdkit-mirror-filter.1 nbdkit-mirror-qmp.7
-EXTRA_DIST += $(man_pods) docs/correctness.md docs/recipes.md
+EXTRA_DIST += $(man_pods) docs/correctness.md docs/recipes.md docs/watch.svg
 
 pod2man = $(POD2MAN) --utf8 -c nbdkit-mirror -r '$(PACKAGE) $(VERSION)'
 

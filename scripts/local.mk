@@ -3,4 +3,4 @@
 TESTS += scripts/check-includes
 EXTRA_DIST += \
 	scripts/check scripts/check-includes scripts/deps.sh \
-	scripts/quickstart scripts/wrap/nbdkit .ci/run
+	scripts/quickstart scripts/terminal-picture scripts/wrap/nbdkit .ci/run

@@ -135,8 +135,8 @@ def check_states(t, term):
     assert len(screen.strip().split("\n")) == 1, screen
     fits(screen, 30)
     term.size(100, 5)           # too few rows: the first ones
-    screen = term.wait(r"\Ajob       mirror: paused", "^rates ")
-    assert "verdict" not in screen, screen
+    screen = term.wait(r"\Ajob       mirror: paused", "^left ")
+    assert "target" not in screen, screen
     term.size(80, 24)
 
     nbdmirror(t, "speed", "0")

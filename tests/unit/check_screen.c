@@ -123,11 +123,12 @@ START_TEST (whole_screens)
 {
   expect (none (), NULL, plain,
           "job       none\n"
+          "verdict   none\n"
           "source    512 MiB, clients: 2\n"
-          "target    none\n"
-          "verdict   none\n");
+          "target    none\n");
   expect (copying (), NULL, plain,
           "job       mirror: running, background\n"
+          "verdict   converging\n"
           "progress  [##########------------------------------] 25.0%\n"
           "left      300 MiB of 400 MiB, 1h 2m to go\n"
           "rates     copy 50 MiB/s, dirty 1.5 KiB/s\n"
@@ -135,10 +136,12 @@ START_TEST (whole_screens)
           "bytes     copied 100 MiB, zeroed 0 B, teed 0 B, tracked 2.9 KiB,"
           " skipped 0 B\n"
           "source    512 MiB, clients: 2\n"
-          "target    nbd://otherhost/, online, connections: 4\n"
-          "verdict   converging\n");
+          "target    nbd://otherhost/, online, connections: 4\n");
   expect (offline (), NULL, plain,
           "job       mirror: running, background\n"
+          "verdict   offline\n"
+          "error     target write at 65536+4096: Input/output error,"
+          " 2026-01-01 00:00:00\n"
           "progress  [##########------------------------------] 25.0%\n"
           "left      300 MiB of 400 MiB\n"
           "rates     copy 0 B/s, dirty 1.5 KiB/s\n"
@@ -146,17 +149,14 @@ START_TEST (whole_screens)
           "bytes     copied 100 MiB, zeroed 0 B, teed 0 B, tracked 2.9 KiB,"
           " skipped 0 B\n"
           "source    512 MiB, clients: 2\n"
-          "target    nbd://otherhost/, offline, connections: 4\n"
-          "verdict   offline\n"
-          "error     target write at 65536+4096: Input/output error,"
-          " 2026-01-01 00:00:00\n");
+          "target    nbd://otherhost/, offline, connections: 4\n");
   expect (failed (), NULL, plain,
           "job       none; the last, mirror, failed: No space left on"
           " device\n"
+          "verdict   none\n"
           "source    512 MiB, clients: 2\n"
           "target    none\n"
-          "clients   held, fenced\n"
-          "verdict   none\n");
+          "clients   held, fenced\n");
 }
 END_TEST
 
@@ -169,6 +169,7 @@ START_TEST (narrow_screen)
 
   expect (copying (), &h, ascii,
           "job       mirror: running, background\n"
+          "verdict   converging\n"
           "progress  [#####---------------] 25.0%\n"
           "left      300 MiB of 400 MiB,\n"
           "          1h 2m to go\n"
@@ -182,11 +183,11 @@ START_TEST (narrow_screen)
           "          skipped 0 B\n"
           "source    512 MiB, clients: 2\n"
           "target    nbd://otherhost/, online,\n"
-          "          connections: 4\n"
-          "verdict   converging\n");
+          "          connections: 4\n");
   expect (synced (), &h, utf8,
           "job       mirror: ready, write-blocking,\n"
           "          teeing, synced\n"
+          "verdict   synced\n"
           "progress  [████████████████████] 100.0%\n"
           "left      0 B of 400 MiB\n"
           "rates     copy 0 B/s, dirty 0 B/s\n"
@@ -198,8 +199,7 @@ START_TEST (narrow_screen)
           "          skipped 0 B\n"
           "source    512 MiB, clients: 2\n"
           "target    nbd://otherhost/, online,\n"
-          "          connections: 4\n"
-          "verdict   synced\n");
+          "          connections: 4\n");
 }
 END_TEST
 
