@@ -158,8 +158,12 @@ def check_states(t, term):
 
 def check_ends(t, term):
     """However it ends, the terminal is as before."""
-    term.type("nbdmirror watch")
-    term.wait("^verdict ")
+    term.type("nbdmirror watch --interval 3600")
+    term.wait("^job       none; the last, mirror, was cancelled$")
+    term.size(44, 20)           # is seen though nothing else happens
+    term.wait("^          was cancelled$")
+    term.size(80, 24)
+    term.wait("^job       none; the last, mirror, was cancelled$")
     term.key("C-c")
     term.wait("^prompt>$")
     term.type("echo status=$?")

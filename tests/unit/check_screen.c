@@ -277,6 +277,8 @@ columns (const char *s, size_t n, const struct screen_style *style)
     }
     ck_assert_msg (c >= 0x20 && c != 0x7f, "byte %02x", c);
     ck_assert_msg (c < 0x80 || style->utf8, "byte %02x", c);
+    ck_assert_msg (c != 0xc2 || (unsigned char) s[i + 1] >= 0xa0,
+                   "U+%04x", (unsigned char) s[i + 1]);
     count += (c & 0xc0) != 0x80;
     i++;
   }
