@@ -9,7 +9,9 @@
 
 #include <jansson.h>
 
-enum look_latency { LOOK_READ, LOOK_WRITE, LOOK_TEE, LOOK_COPY, LOOK_LATENCIES };
+enum look_latency {
+  LOOK_READ, LOOK_WRITE, LOOK_TEE, LOOK_COPY, LOOK_LATENCIES
+};
 
 /* Half, and 99 of 100, took at most so long (the limit of a bucket). */
 struct look_percentiles {
