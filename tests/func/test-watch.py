@@ -35,6 +35,13 @@ class Terminal:
             {"NBDMIRROR_SOCK": t.path("ctl.sock"), "LC_ALL": "C.UTF-8"})
         self.run("-f", "/dev/null", "new-session", "-d", "-x", str(columns),
                  "-y", str(rows), "bash --norc --noprofile")
+        try:
+            self.prepare(env)
+        except BaseException:
+            self.run("kill-server")
+            raise
+
+    def prepare(self, env):
         self.wait("[#$]")
         self.type("PS1='prompt> '; clear")
         self.wait(r"\Aprompt>")
