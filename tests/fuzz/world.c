@@ -222,6 +222,13 @@ op_clients (void *opaque)
   return 0;
 }
 
+static unsigned
+op_source_flags (void *opaque)
+{
+  (void) opaque;
+  return 0;
+}
+
 static uint64_t
 op_source_size (void *opaque)
 {
@@ -238,7 +245,8 @@ op_quit (void *opaque)
 
 static const struct control_ops control_ops = {
   .start = op_start, .defaults = op_defaults, .target_uri = op_target_uri,
-  .clients = op_clients, .source_size = op_source_size, .quit = op_quit,
+  .clients = op_clients, .source_size = op_source_size,
+  .source_flags = op_source_flags, .quit = op_quit,
 };
 
 static void
