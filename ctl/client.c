@@ -118,9 +118,8 @@ connect_to (const char *path)
   return fd;
 }
 
-/* The default directory, to be freed; NULL if there is none. */
-static char *
-default_directory (void)
+char *
+client_directory (void)
 {
   const char *run = getenv ("XDG_RUNTIME_DIR");
   char *dir;
@@ -196,7 +195,7 @@ client_find (const char *given, char *error)
       snprintf (error, CLIENT_ERROR_MAX, "out of memory");
     return path;
   }
-  dir = default_directory ();
+  dir = client_directory ();
   if (dir == NULL) {
     snprintf (error, CLIENT_ERROR_MAX, "no control socket given: use -S or"
               " NBDMIRROR_SOCK (XDG_RUNTIME_DIR is not set)");

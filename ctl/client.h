@@ -22,6 +22,9 @@
 
 struct client;
 
+/* The default directory for sockets, to be freed; NULL if there is none. */
+extern char *client_directory (void);
+
 /* Find the socket: the one given, else $NBDMIRROR_SOCK, else the only one in
  * the default directory that somebody listens on.  Returns a path to be
  * freed, or NULL and error (CLIENT_ERROR_MAX bytes; may have several lines).

@@ -24,13 +24,14 @@ enum {
 /* The same for what waits for the target. */
 #define TARGET_MS 90000
 
-#define MAX_OPTIONS 8           /* of one subcommand */
+#define MAX_OPTIONS 64          /* in one call */
 
 /* How a subcommand was called. */
 struct call {
   const char *socket;           /* -S, or NULL */
-  char **operands;
+  char **operands;              /* ends with NULL */
   int count;                    /* of operands */
+  int before;                   /* of these, before "--"; -1: there is none */
   struct {
     const char *name, *value;   /* value is "" if it takes none */
   } options[MAX_OPTIONS];

@@ -188,26 +188,43 @@ find_sub (const char *name)
   return NULL;
 }
 
+/* The option of sub that arg is, NULL: none.  *value becomes what stands in
+ * the same word, NULL if nothing does.
+ */
+static const struct entry *
+find_option (const struct entry *sub, const char *arg, const char **value)
+{
+  const bool is_short = arg[1] != '-';
+  const size_t n = is_short ? 2 : strcspn (arg, "=");
+  const struct entry *e;
+
+  *value = arg[n] == '\0' ? NULL : arg + n + !is_short;
+  for (e = sub + 1; e < TABLE_END && e->kind == KIND_OPTION; e++)
+    if (strlen (e->name) == n && memcmp (e->name, arg, n) == 0)
+      return e;
+  return NULL;
+}
+
 /* Take argv[*i] as an option of sub, with its value in the same or the next
  * word.  Returns 0 or -EINVAL after a line on stderr.
  */
 static int
 take_option (struct call *call, const struct entry *sub, char **argv, int *i)
 {
-  const char *arg = argv[*i], *value = strchr (arg, '=');
-  const size_t n = value ? (size_t) (value - arg) : strlen (arg);
-  const struct entry *e;
+  const char *arg = argv[*i], *value;
+  const struct entry *e = find_option (sub, arg, &value);
 
-  for (e = sub + 1; e < TABLE_END && e->kind == KIND_OPTION; e++)
-    if (strlen (e->name) == n && memcmp (e->name, arg, n) == 0)
-      break;
-  if (e == TABLE_END || e->kind != KIND_OPTION) {
+  if (e == NULL) {
     complain ("%s: unknown option '%s'; see nbdmirror %s --help", sub->name,
               arg, sub->name);
     return -EINVAL;
   }
-  if (call_option (call, e->name)) {
+  if (e->name[1] == '-' && call_option (call, e->name)) {
     complain ("%s: %s is given twice", sub->name, e->name);
+    return -EINVAL;
+  }
+  if (call->options_count == MAX_OPTIONS) {
+    complain ("%s: at most %d options are allowed", sub->name, MAX_OPTIONS);
     return -EINVAL;
   }
   if (e->value[0] == '\0' && value) {
@@ -215,7 +232,7 @@ take_option (struct call *call, const struct entry *sub, char **argv, int *i)
     return -EINVAL;
   }
   if (value)
-    value++;
+    ;
   else if (e->value[0] == '\0')
     value = "";
   else
@@ -245,10 +262,13 @@ run (struct call *call, const struct entry *sub, char **argv)
   bool options = true;
   int i;
 
+  call->before = -1;
   call->operands = argv;        /* filled from the front while reading */
   for (i = 0; argv[i]; i++) {
-    if (options && strcmp (argv[i], "--") == 0)
+    if (options && strcmp (argv[i], "--") == 0) {
       options = false;
+      call->before = call->count;
+    }
     else if (options && strcmp (argv[i], "--help") == 0)
       return print_sub_help (sub);
     else if (options && take_socket (call, argv, &i)) {
@@ -270,6 +290,7 @@ run (struct call *call, const struct entry *sub, char **argv)
               : sub->most == 1 ? "one operand: " : "", sub->value);
     return STATUS_FAILED;
   }
+  call->operands[call->count] = NULL;
   return sub->run (call);
 }
 

@@ -10,7 +10,8 @@
  *     it, up to the next SUB.
  *
  *   OPT (name, value, help)
- *     value is what --help calls its value, "" if it takes none.
+ *     value is what --help calls its value, "" if it takes none.  One with
+ *     a single dash may be given more than once.
  *
  *   LATER (name)
  *     known, but not available in this version.
@@ -20,6 +21,15 @@
 #define MIRROR_SUBCOMMANDS_H
 
 #define SUBCOMMANDS(SUB, OPT, LATER)                                          \
+  SUB (run, "run", "SOURCE TARGET [-- COMMAND ...]", 2, 999, "mirror a disk") \
+  OPT ("--listen", "ADDR", "for clients: unix:PATH or [HOST]:PORT")           \
+  OPT ("--control", "SOCK", "the control socket, as -S")                      \
+  OPT ("--bitmap", "FILE", "remember there what is dirty")                    \
+  OPT ("--copy-mode", "M", "background, write-blocking or auto")              \
+  OPT ("--speed", "N", "copy at most N bytes per second, 0 = no limit")       \
+  OPT ("--complete", "", "move the clients to the target once ready")         \
+  OPT ("--force", "", "overwrite a TARGET that is not all zero")              \
+  OPT ("-o", "KEY=VALUE", "give mirror-KEY=VALUE to the filter")              \
   SUB (status, "status", "", 0, 0, "show the job and how it is doing")        \
   OPT ("--json", "", "print all that is known, as JSON")                      \
   SUB (watch, "watch", "", 0, 0, "show it all the time; q ends that")         \
@@ -52,7 +62,6 @@
   SUB (metrics, "metrics", "", 0, 0, "print all numbers as OpenMetrics")      \
   SUB (qmp, "qmp", "JSON", 1, 1, "run one raw QMP command")                   \
   SUB (quit, "quit", "", 0, 0, "end the server")                              \
-  LATER ("run")                                                               \
   LATER ("verify")                                                            \
   LATER ("bitmap")
 

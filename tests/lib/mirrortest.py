@@ -51,6 +51,22 @@ def wait_for(condition, what, timeout=30):
         time.sleep(0.01)
 
 
+def all_stopped(pid):
+    """Are all threads of a process in the state T?"""
+    tasks = "/proc/%d/task" % pid
+    for task in os.listdir(tasks):
+        with open(os.path.join(tasks, task, "stat"), encoding="ascii") as f:
+            if f.read().rsplit(") ", 1)[1][0] != "T":
+                return False
+    return True
+
+
+def freeze(pid):
+    """Stop a process, until it gets SIGCONT."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: all_stopped(pid), "process %d does not stop" % pid)
+
+
 class Load:
     """The oracle as a client in the background."""
 

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* nbdmirror run: the command lines of the two servers, and the job.
+ *
+ * The job is started with the proxy, by mirror-target: what is wrong with the
+ * target is then said in one line before any client is served, and a proxy that
+ * is started again goes on by its intent file.
+ *
+ * But a local target must have the size of the source before it can be served,
+ * and of a source that is an NBD server that is known only when somebody has
+ * connected.  Not we: a server may be there for one client only, and end with
+ * the first.  So in that case the proxy is started without a job, asked, and
+ * then told to start one.
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "run.h"
+
+static int
+words_ready (const struct words *w)
+{
+  if (!w->failed)
+    return 0;
+  complain ("run: out of memory");
+  return -1;
+}
+
+/*-- the target ---------------------------------------------------------*/
+
+/* Does the intent file say what is equal already?  Then the target has data,
+ * and the filter sees to it that both belong together.
+ */
+static bool
+is_resumed (const struct run *run)
+{
+  return run->bitmap && access (run->bitmap, F_OK) == 0;
+}
+
+bool
+run_target_first (const struct run *run)
+{
+  return run->target.kind == DISK_URI || run->source.kind != DISK_URI ||
+    (is_resumed (run) && run->target.kind != DISK_MISSING);
+}
+
+int
+run_spawn_target (struct run *run)
+{
+  struct words argv = { .word = NULL };
+  pid_t pid = -1;
+
+  words_add (&argv, "nbdkit");
+  words_add (&argv, "-f");
+  words_add (&argv, "file");
+  words_add (&argv, "file=%s", run->target.path);
+  if (words_ready (&argv) == 0)
+    pid = spawn_server (&argv, &run->target_listener, run->target.fd,
+                        &run->sigmask);
+  words_free (&argv);
+  if (pid < 0)
+    return -1;
+  guard_add (&run->guard, pid);
+  run->target_server.pid = pid;
+  run->target_server.started_ms = client_now_ms ();
+  return 0;
+}
+
+int
+run_start_target (struct run *run, uint64_t size)
+{
+  /* Who may read the source may read its copy, but nobody else. */
+  const mode_t mode = run->source.kind == DISK_FILE
+    ? (run->source.mode & 0666) | S_IRUSR | S_IWUSR : S_IRUSR | S_IWUSR;
+  char *path;
+  int r;
+
+  if (run->target.kind == DISK_URI) {
+    run->target_uri = run->target.name;
+    return 0;
+  }
+  if (disk_prepare (&run->target, size, mode,
+                    run->force || is_resumed (run)) < 0)
+    return -1;
+  path = rundir_file (&run->dir, "target");
+  if (path == NULL)
+    return -1;
+  r = listen_unix (&run->target_listener, "", path);
+  free (path);
+  if (r < 0 || run_spawn_target (run) < 0)
+    return -1;
+  run->target_uri = run->target_listener.uri;
+  return 0;
+}
+
+/*-- the proxy ----------------------------------------------------------*/
+
+static void
+add_keys (const struct run *run, struct words *argv)
+{
+  const char *copy_mode = call_option (run->call, "--copy-mode");
+  const char *speed = call_option (run->call, "--speed");
+  unsigned i;
+
+  words_add (argv, "mirror-control=%s", run->control);
+  if (run->target_uri)
+    words_add (argv, "mirror-target=%s", run->target_uri);
+  if (run->bitmap)
+    words_add (argv, "mirror-bitmap=%s", run->bitmap);
+  if (copy_mode)
+    words_add (argv, "mirror-copy-mode=%s", copy_mode);
+  if (speed)
+    words_add (argv, "mirror-speed=%s", speed);
+  for (i = 0; i < run->call->options_count; i++)
+    if (strcmp (run->call->options[i].name, "-o") == 0)
+      words_add (argv, "mirror-%s", run->call->options[i].value);
+}
+
+int
+run_spawn_proxy (struct run *run)
+{
+  struct words argv = { .word = NULL };
+  pid_t pid = -1;
+
+  words_add (&argv, "nbdkit");
+  words_add (&argv, "-f");
+  words_add (&argv, "--filter=mirror");
+  if (run->source.kind == DISK_URI) {
+    words_add (&argv, "nbd");
+    words_add (&argv, "uri=%s", run->source.name);
+  }
+  else {
+    words_add (&argv, "file");
+    words_add (&argv, "file=%s", run->source.path);
+  }
+  add_keys (run, &argv);
+  if (words_ready (&argv) == 0)
+    pid = spawn_server (&argv, &run->clients, run->source.fd, &run->sigmask);
+  words_free (&argv);
+  if (pid < 0)
+    return -1;
+  guard_add (&run->guard, pid);
+  run->proxy.pid = pid;
+  run->proxy.started_ms = client_now_ms ();
+  return 0;
+}
+
+/*-- the job ------------------------------------------------------------*/
+
+/* The value of -o KEY=VALUE, NULL if it was not given. */
+static const char *
+key_value (const struct run *run, const char *key)
+{
+  const size_t n = strlen (key);
+  const char *value;
+  unsigned i;
+
+  for (i = 0; i < run->call->options_count; i++) {
+    value = run->call->options[i].value;
+    if (strcmp (run->call->options[i].name, "-o") == 0 &&
+        strncmp (value, key, n) == 0 && value[n] == '=')
+      return value + n + 1;
+  }
+  return NULL;
+}
+
+int
+run_start_job (struct run *run)
+{
+  const char *sync = key_value (run, "sync");
+  json_t *result;
+  uint64_t size;
+  int status;
+
+  result = call_command (run->client, "query-mirror", NULL, ANSWER_MS,
+                         &status);
+  if (result == NULL)
+    return -1;
+  size = (uint64_t) json_integer_value (json_object_get (json_object_get
+                                                         (result, "source"),
+                                                         "size"));
+  json_decref (result);
+  if (run_start_target (run, size) < 0)
+    return -1;
+  result = call_command (run->client, "blockdev-mirror",
+                         json_pack ("{s:s,s:s}", "target", run->target_uri,
+                                    "sync", sync ? sync : "full"),
+                         TARGET_MS, &status);
+  json_decref (result);
+  return result ? 0 : -1;
+}
