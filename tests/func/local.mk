@@ -77,6 +77,7 @@ stress_tests = \
 	tests/func/test-source-errors.sh \
 	tests/func/test-pivot.py \
 	tests/func/test-pivot-faults.py \
+	tests/func/test-run-again.py \
 	tests/func/test-start-race.py \
 	tests/func/test-target-dies.sh \
 	tests/func/test-target-lies.py \
@@ -115,6 +116,9 @@ func_tests = \
 	tests/func/test-qmp-verbs.py \
 	tests/func/test-query-mirror.py \
 	tests/func/test-oracle.sh \
+	tests/func/test-run.py \
+	tests/func/test-run-ends.py \
+	tests/func/test-run-target.py \
 	tests/func/test-same-server.sh \
 	tests/func/test-shutdown.sh \
 	tests/func/test-source-sizes.py \
@@ -141,6 +145,7 @@ EXTRA_DIST += \
 	tests/lib/mirrortest.py \
 	tests/lib/qmp.py \
 	tests/lib/qmpreplay.py \
+	tests/lib/runtest.py \
 	tests/lib/under-load.sh \
 	tests/tools/chaosconn.py \
 	tests/tools/chaosproxy.py \

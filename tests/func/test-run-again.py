@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Servers of nbdmirror run that are killed and started again, under a client.
+With STRESS=1 more often."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
+import nbd  # noqa: E402
+from mirrortest import STRESS, Test, wait_for  # noqa: E402
+from runtest import (Run, ended, make_disk, processes,  # noqa: E402
+                     read_disk)
+
+SIZE = 4 << 20
+DATA = os.urandom(1 << 20)
+KILLS = 40 if STRESS else 3
+
+
+class Writer(threading.Thread):
+    """A client that connects again when it is disconnected.  It knows what
+    every byte must be that it has been told is written."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.run_under_test = run
+        self.image = bytearray(read_disk(run.t, "s.img"))
+        self.ending = False
+        self.failure = None
+        self.writes = self.connects = 0
+
+    @staticmethod
+    def write(client, data, at):
+        """One that was under way when the target was lost fails."""
+        while True:
+            try:
+                client.pwrite(data, at)
+                return
+            except nbd.Error as e:
+                if not client.aio_is_ready() or e.errno != "EIO":
+                    raise
+
+    def session(self):
+        client = nbd.NBD()
+        client.connect_uri(self.run_under_test.uri)
+        self.connects += 1
+        while not self.ending:
+            n = self.writes % 256
+            at = n * 4096
+            # One that fails may have been done or not: done again, it is.
+            data = b"%08d" % self.writes
+            self.write(client, data, at)
+            self.image[at:at + 8] = data
+            self.writes += 1
+            at = (n * 7 % 256) * 4096
+            got = client.pread(8, at)
+            assert got == self.image[at:at + 8], (at, got)
+        client.shutdown()
+
+    def run(self):
+        while not self.ending and self.failure is None:
+            try:
+                self.session()
+            except nbd.Error:
+                time.sleep(0.01)        # as any client that reconnects
+            except Exception as e:      # pylint: disable=broad-except
+                self.failure = e
+
+    def more(self, n):
+        want = self.writes + n
+        wait_for(lambda: self.failure or self.writes >= want,
+                 "the client stands still", 60)
+        assert self.failure is None, self.failure
+
+    def stop(self):
+        self.ending = True
+        self.join()
+        assert self.failure is None, self.failure
+
+
+def check_restart(t):
+    """With an intent file the proxy is started again.  This version has none;
+    the mirror is a full one each time, which is safe as long as there is no
+    pivot.  So the key is kept from the filter."""
+    os.mkdir(t.path("bin"))
+    with open(t.path("bin/nbdkit"), "w", encoding="ascii") as f:
+        f.write('#!/bin/bash\nPATH=${PATH#*:}\nfor a; do shift\n'
+                '  case $a in mirror-bitmap=*) ;; *) set -- "$@" "$a" ;;\n'
+                '  esac\ndone\nexec nbdkit "$@"\n')
+    os.chmod(t.path("bin/nbdkit"), 0o755)
+    with Run(t, "s.img", "again.img", "--bitmap", "none", "--copy-mode",
+             "write-blocking", env={"PATH": t.path("bin") + ":" +
+                                    os.environ["PATH"]}) as run:
+        writer = Writer(run)
+        writer.start()
+        try:
+            for i in range(KILLS):
+                connects = writer.connects
+                writer.more(20)
+                pid = wait_for(lambda: processes(
+                    t, "mirror-control=" + run.control), "no proxy")[0]
+                os.kill(pid, signal.SIGKILL)
+                wait_for(lambda: writer.failure or
+                         writer.connects > connects, "not again", 60)
+                wait_for(lambda: run.output().count("again ") > i,
+                         "again is not told")
+        finally:
+            writer.stop()
+        assert len(run.complaints()) == KILLS, run.all()
+        wait_for(lambda: "" == subprocess.run(
+            ["nbdmirror", "-S", run.control, "wait", "ready"], check=True,
+            stdout=subprocess.PIPE, encoding="ascii").stdout, "not ready")
+        run.detach()
+    ended(t)
+    assert read_disk(t, "s.img") == bytes(writer.image)
+    assert read_disk(t, "again.img") == bytes(writer.image)
+    # It is not tried for ever: one that does not start is a failure.
+    with Run(t, "s.img", "again.img", "--force", "--bitmap", "none", "-o",
+             "granularity=4K", env={"PATH": t.path("bin") + ":" +
+                                    os.environ["PATH"]}) as run:
+        os.rename(t.path("s.img"), t.path("gone.img"))
+        os.kill(run.proxy_pid(), signal.SIGKILL)
+        run.expect(1, "the proxy did not start: nbdkit ended with status 1")
+    os.rename(t.path("gone.img"), t.path("s.img"))
+    ended(t)
+
+
+def check_target_killed(t):
+    """A local target is served again; clients that have been moved to it stay
+    connected."""
+    with Run(t, "s.img", "t.img", "--complete") as run:
+        run.says("pivoted ")
+        writer = Writer(run)
+        writer.start()
+        try:
+            for i in range(KILLS):
+                writer.more(20)
+                pids = wait_for(lambda: set(processes(t, "t.img")) -
+                                {run.proxy_pid()}, "no server")
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                wait_for(lambda: len(run.complaints()) > i, "not told")
+            writer.more(20)
+        finally:
+            writer.stop()
+        assert writer.connects == 1, "disconnected"
+        assert all("server of the target was killed by signal 9" in line
+                   for line in run.complaints()), run.all()
+    assert read_disk(t, "t.img") == bytes(writer.image)
+
+
+with Test() as test:
+    make_disk(test, "s.img", SIZE, DATA)
+    check_restart(test)
+    check_target_killed(test)
