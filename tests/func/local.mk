@@ -119,6 +119,7 @@ func_tests = \
 	tests/func/test-run.py \
 	tests/func/test-run-ends.py \
 	tests/func/test-run-target.py \
+	tests/func/test-run-usage.py \
 	tests/func/test-same-server.sh \
 	tests/func/test-shutdown.sh \
 	tests/func/test-source-sizes.py \
