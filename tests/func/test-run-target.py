@@ -87,6 +87,11 @@ def check_data(t):
         now = read_disk(t, "old.img")
         assert now[:SIZE] == read_disk(t, "s.img")
         assert now[SIZE:] == before[SIZE:]      # not the source's business
+    with open(t.path("old.img"), "wb") as f:    # zeroes, a hole, then data
+        f.write(bytes(4096))
+        f.seek(SIZE - 4096)
+        f.write(b"x" * 4096)
+    refused(t, "s.img", "old.img", text="has data in it")
     t.stop("s")
 
 

@@ -214,12 +214,19 @@ def check_terminal(t):
     assert terminal.data.count(b"\n") <= 8, terminal.data
     ended(t)
     # With a command the terminal belongs to that, and so does Ctrl-C.
-    terminal = Terminal(t, "full.img", "shown2.img", "--speed", "1", "--",
-                        "sh", "-c", "trap 'echo mine; exit 6' INT; echo up; "
+    terminal = Terminal(t, "full.img", "shown2.img", "--control", "c2", "--",
+                        "sh", "-c", "n=0; trap 'n=$((n+1)); echo mine$n; "
+                        "test $n -lt 3 || exit 6' INT; echo up; "
                         "while :; do sleep 0.05; done")
     terminal.says("up\r\n")
+    for said in ("mine1", "mine2"):
+        os.write(terminal.fd, b"\3")
+        terminal.says(said)
+        assert subprocess.run(["nbdmirror", "-S", t.path("c2"), "status"],
+                              stdout=subprocess.DEVNULL, check=False
+                              ).returncode == 0, "the proxy has heard it, too"
     assert terminal.end() == 6, terminal.data
-    assert b"mine" in terminal.data and b"%" not in terminal.data
+    assert b"mine3" in terminal.data and b"%" not in terminal.data
     ended(t)
 
 
