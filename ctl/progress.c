@@ -3,38 +3,24 @@
 
 #include <config.h>
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "look.h"
 #include "progress.h"
-#include "size.h"
+#include "screen.h"
+#include "terminal.h"
 
 #define BAR_WIDTH 30
-#define LINE_MAX_BYTES 160
-
-static const char *
-word (json_t *object, const char *name)
-{
-  const char *s = json_string_value (json_object_get (object, name));
-
-  return s ? s : "";
-}
-
-static uint64_t
-number (json_t *object, const char *name)
-{
-  return (uint64_t) json_integer_value (json_object_get (object, name));
-}
 
 void
 progress_init (struct progress *p, FILE *out, bool live)
 {
   *p = (struct progress) { .out = out };
-  p->live = live && isatty (fileno (out));
+  p->live = live && terminal_can_draw ();
 }
 
 void
@@ -70,107 +56,66 @@ progress_pivoted (struct progress *p, uint64_t pause_us)
 /*-- lines --------------------------------------------------------------*/
 
 static void
-tell_end (struct progress *p, json_t *last)
+tell_end (struct progress *p, const struct look *look, json_t *mirror)
 {
-  const json_int_t when = json_integer_value (json_object_get (last, "time"));
-  const bool ended = json_is_object (last);
+  const uint64_t when = look_number (json_object_get (mirror, "last-job"),
+                                     "time");
 
-  if (ended && (!p->ended || p->last_job != when))
-    progress_say (p, "mirror    %s%s%s", word (last, "end"),
-                  word (last, "error")[0] ? ": " : "", word (last, "error"));
-  p->ended = ended;
+  if (look->have_last_job && (!p->ended || p->last_job != when))
+    progress_say (p, "mirror    %s%s%s", look->last_end,
+                  look->last_error[0] ? ": " : "", look->last_error);
+  p->ended = look->have_last_job;
   p->last_job = when;
 }
 
 static void
-tell (struct progress *p, json_t *mirror)
+tell (struct progress *p, const struct look *look, json_t *mirror)
 {
-  const bool ready = json_is_true (json_object_get (json_object_get
-                                                    (mirror, "job"), "ready"));
-  const bool pivoted = json_is_true (json_object_get (mirror, "pivoted"));
-
-  if (ready && !p->ready)
+  if (look->ready && !p->ready)
     progress_say (p, "ready     source and target have been equal");
-  if (pivoted && !p->pivoted)
+  if (look->pivoted && !p->pivoted)
     progress_say (p, "pivoted   clients have been moved to the target");
-  tell_end (p, json_object_get (mirror, "last-job"));
-  p->ready = ready;
-  p->pivoted |= pivoted;
+  tell_end (p, look, mirror);
+  p->ready = look->ready;
+  p->pivoted |= look->pivoted;
 }
 
 /*-- the line that is drawn ---------------------------------------------*/
 
-static int
-columns (const struct progress *p)
+/* "[####    ] ", or nothing where there is no room, in BAR_WIDTH + 4 bytes. */
+static void
+format_bar (const struct look *look, unsigned columns, char *bar)
 {
-  struct winsize ws;
+  const double part = look->len > 0
+    ? (double) look->offset / (double) look->len : 1;
 
-  if (ioctl (fileno (p->out), TIOCGWINSZ, &ws) < 0 || ws.ws_col == 0)
-    return 80;
-  return ws.ws_col;
-}
-
-/* "[####    ]  45.1%  1.5 GiB left", in LINE_MAX_BYTES. */
-static int
-format_bar (json_t *job, char *line)
-{
-  const uint64_t len = number (job, "len"), offset = number (job, "offset");
-  const double part = len > 0 ? (double) offset / (double) len : 1;
-  char bar[BAR_WIDTH + 1], left[SIZE_TEXT_MAX];
-
-  memset (bar, ' ', BAR_WIDTH);
-  memset (bar, '#', (size_t) (part * BAR_WIDTH));
-  bar[BAR_WIDTH] = '\0';
-  /* Never 100 % while there is something left. */
-  return snprintf (line, LINE_MAX_BYTES, "[%s] %5.1f%%  %s left", bar,
-                   offset < len && part > 0.999 ? 99.9 : part * 100,
-                   size_text (len - offset, left));
-}
-
-/* Speed and the time that it will take, where they are known. */
-static int
-format_rate (json_t *mirror, char *text, size_t max)
-{
-  json_t *rate = json_object_get (mirror, "copy-bytes-per-second");
-  json_t *eta = json_object_get (mirror, "eta-seconds");
-  char speed[SIZE_TEXT_MAX];
-  uint64_t s;
-  int n = 0;
-
-  if (json_is_number (rate))
-    n = snprintf (text, max, "  %s/s",
-                  size_text ((uint64_t) json_number_value (rate), speed));
-  if (json_is_number (eta)) {
-    s = (uint64_t) json_number_value (eta);
-    n += snprintf (text + n, max - (size_t) n, "  %" PRIu64 ":%02u:%02u to go",
-                   s / 3600, (unsigned) (s / 60 % 60), (unsigned) (s % 60));
-  }
-  return n;
+  bar[0] = '\0';
+  if (!look->have_job || columns < 2 * BAR_WIDTH)
+    return;
+  memset (bar + 1, ' ', BAR_WIDTH);
+  memset (bar + 1, '#', (size_t) (part * BAR_WIDTH));
+  bar[0] = '[';
+  strcpy (bar + 1 + BAR_WIDTH, "] ");
 }
 
 static void
-draw (struct progress *p, json_t *mirror)
+draw (struct progress *p, const struct look *look)
 {
-  json_t *job = json_object_get (mirror, "job");
-  char line[LINE_MAX_BYTES];
-  int n;
+  struct screen_style style = { .columns = 80 };
+  char bar[BAR_WIDTH + 4];
+  char *line;
 
   /* Started by a shell that has something else in the foreground now? */
   if (tcgetpgrp (fileno (p->out)) != getpgrp ())
     return;
-  if (json_is_object (job)) {
-    n = format_bar (job, line);
-    if (!json_is_true (json_object_get (job, "ready")))
-      n += format_rate (mirror, line + n, sizeof line - (size_t) n);
-    snprintf (line + n, sizeof line - (size_t) n, "  %s",
-              word (mirror, "convergence"));
-  }
-  else
-    snprintf (line, sizeof line, "clients: %" PRIu64 "%s, no mirror is running",
-              number (mirror, "clients"),
-              p->pivoted ? ", on the target" : "");
-  n = columns (p) - 1;
-  fprintf (p->out, "%.*s\033[K\r", n, line);
+  terminal_style (&style);
+  style.color = false;          /* the last column is for the cursor */
+  style.columns = style.columns > 1 ? style.columns - 1 : 80;
+  format_bar (look, style.columns, bar);
+  style.columns -= (unsigned) strlen (bar);
+  line = screen_line (look, &style);
+  fprintf (p->out, "%s%s\033[K\r", bar, line ? line : "");
+  free (line);
   fflush (p->out);
   p->drawn = true;
 }
@@ -178,7 +123,10 @@ draw (struct progress *p, json_t *mirror)
 void
 progress_show (struct progress *p, json_t *mirror)
 {
-  tell (p, mirror);
+  struct look look;
+
+  look_fill (&look, mirror);
+  tell (p, &look, mirror);
   if (p->live)
-    draw (p, mirror);
+    draw (p, &look);
 }

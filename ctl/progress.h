@@ -22,10 +22,12 @@ struct progress {
   bool ready;                   /* the job, at the last look */
   bool pivoted;                 /* has been told */
   bool ended;                   /* last_job is set */
-  json_int_t last_job;          /* when it ended */
+  uint64_t last_job;            /* when it ended */
 };
 
-/* live: draw, if out is a terminal that we are in the foreground of. */
+/* live: draw, if standard output is a terminal, in the foreground of which we
+ * are; then out must be stdout.
+ */
 extern void progress_init (struct progress *p, FILE *out, bool live);
 
 /* Tell what has changed, and draw.  mirror: the answer to query-mirror. */

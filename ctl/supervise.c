@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "errtext.h"
+#include "look.h"
 #include "notify.h"
 #include "run.h"
 
@@ -164,14 +165,6 @@ look_for_proxy (struct run *run)
 
 /*-- the mirror ---------------------------------------------------------*/
 
-static const char *
-word (json_t *object, const char *name)
-{
-  const char *s = json_string_value (json_object_get (object, name));
-
-  return s ? s : "";
-}
-
 static void
 disconnect (struct run *run)
 {
@@ -208,7 +201,7 @@ complete (struct run *run, const char *job)
 static void
 note_event (struct run *run, json_t *event)
 {
-  const char *name = word (event, "event");
+  const char *name = look_word (event, "event");
   json_t *data = json_object_get (event, "data");
 
   if (strcmp (name, "MIRROR_PIVOTED") == 0) {
@@ -219,12 +212,12 @@ note_event (struct run *run, json_t *event)
   else if (strcmp (name, "MIRROR_SWITCH_FAILED") == 0) {
     if (run->completing)        /* nothing is tried again by itself */
       run->complete = run->completing = false;
-    progress_say (&run->progress, "failed    %s: %s", word (data, "operation"),
-                  word (data, "error"));
+    progress_say (&run->progress, "failed    %s: %s",
+                  look_word (data, "operation"), look_word (data, "error"));
   }
   else if (strcmp (name, "JOB_STATUS_CHANGE") == 0 &&
-           (strcmp (word (data, "status"), "null") == 0 ||
-            strcmp (word (data, "status"), "concluded") == 0))
+           (strcmp (look_word (data, "status"), "null") == 0 ||
+            strcmp (look_word (data, "status"), "concluded") == 0))
     run->completing = false;
 }
 
@@ -249,7 +242,7 @@ look (struct run *run)
   progress_show (&run->progress, mirror);
   job = json_object_get (mirror, "job");
   if (run->complete && json_is_true (json_object_get (job, "ready"))) {
-    complete (run, word (job, "id"));
+    complete (run, look_word (job, "id"));
     if (!run->completing)
       run->look_ms = client_now_ms () + COMPLETE_EVERY_MS / 2;
   }

@@ -201,10 +201,10 @@ def check_terminal(t):
         f.write(os.urandom(SIZE))
     terminal = Terminal(t, "full.img", "shown.img", "--speed", "4M",
                         "--control", "c", "--complete")
-    terminal.says(r"\[ *\#* *\] +\d+\.\d%  \S+ [KM]iB left")
+    terminal.says(r"\[#+ +\] running \d+\.\d% \w+, \S+ [KM]iB left, copy ")
     terminal.says(r"\r\033\[Kready  |\033\[Kready  ")
     terminal.says("pivoted  ")
-    terminal.says("clients: 0, on the target, no mirror is running")
+    terminal.says("none, the last was completed")
     assert terminal.end() == 0, terminal.data
     percents = [float(p) for p in re.findall(r"(\d+\.\d)%",
                                              terminal.data.decode())]
