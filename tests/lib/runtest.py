@@ -10,6 +10,7 @@ At the end of the block it must end by SIGTERM, with status 0, and leave no
 process and no socket behind.
 """
 
+import glob
 import os
 import signal
 import subprocess
@@ -141,6 +142,8 @@ class Run:
         try:
             status = self.process.wait(60 * SLOW)
         except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
             raise AssertionError("run does not end\n" + self.all()) from None
         if self.control:
             assert not os.path.exists(self.control), self.control
@@ -175,6 +178,9 @@ class Run:
                 self.process.wait()
             else:
                 self.stop()
+        # What is left of one that was killed, in a directory that stays.
+        for path in glob.glob("/run/nbdmirror/%d.*" % self.pid):
+            os.unlink(path)
 
 
 def refused(t, *args, text, lines=1, status=1, env=None):
