@@ -452,6 +452,46 @@ START_TEST (flush_does_not_wait_for_a_newer_regime)
 }
 END_TEST
 
+#define MOST 63                 /* regimes with requests in flight, and one */
+
+static void
+hold_main (void *vp)
+{
+  (void) vp;
+  gate_hold (g);
+}
+
+/* The gate is being held while a flush waits for a place in the ring: the flush
+ * must not bring back the regime that it found.
+ */
+START_TEST (flush_of_a_full_ring_does_not_open_the_gate)
+{
+  const struct regime *requests[MOST];
+  struct thread flush, hold;
+  int i, result = 1;
+
+  for (i = 0; i < MOST; ++i) {
+    gate_publish (g, REGIME_TRACK, JOB (1), NULL);
+    requests[i] = gate_enter (g);
+  }
+  gate_publish (g, REGIME_TEE, JOB (1), NULL);
+  gate_leave (g, gate_enter (g));
+  ck_assert_int_eq (gate_flush (g, &clock_monotonic, in_ms (20)),
+                    -ETIMEDOUT);
+  ck_assert_int_eq (thread_start (&flush, "flush", flush_main, &result), 0);
+  ck_assert_int_eq (thread_start (&hold, "hold", hold_main, NULL), 0);
+  for (i = 0; i < MOST; ++i) {
+    sched_yield ();
+    gate_leave (g, requests[i]);
+  }
+  thread_join (&hold);
+  thread_join (&flush);
+  ck_assert_int_eq (result, 0);
+  ck_assert_int_eq (gate_drain (g, &clock_monotonic, in_ms (10000)), 0);
+  gate_publish (g, REGIME_NONE, NULL, NULL);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -476,6 +516,8 @@ main (void)
   tcase_add_test (tc, flush_waits_for_older_requests_only);
   tcase_add_test (tc, flush_does_not_wait_for_a_newer_regime);
   tcase_add_test (tc, who_was_held_goes_on_in_order);
+  tcase_add_loop_test (tc, flush_of_a_full_ring_does_not_open_the_gate, 0,
+                       200);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
   srunner_run_all (sr, CK_NORMAL);

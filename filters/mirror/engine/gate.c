@@ -213,23 +213,30 @@ gate_leave (struct gate *g, const struct regime *r)
   leave_slot (g, s);
 }
 
+/* An idle slot for the next regime and its epoch; NULL: all have requests in
+ * flight.
+ */
+static struct slot *
+free_slot_locked (struct gate *g, uint64_t *epoch)
+{
+  uint64_t now = atomic_load (&g->epoch);
+
+  for (*epoch = now + 1; *epoch < now + SLOTS; ++*epoch)
+    if (slot_idle (&g->slots[*epoch % SLOTS]))
+      return &g->slots[*epoch % SLOTS];
+  return NULL;
+}
+
 static void
 publish_locked (struct gate *g, enum regime_kind kind, struct job *job,
                 struct source *source)
 {
-  uint64_t now = atomic_load (&g->epoch), epoch;
+  uint64_t epoch;
   struct slot *s;
 
   atomic_fetch_add (&g->waiters, 1);
-  for (epoch = now + 1;; ++epoch) {
-    if (epoch % SLOTS == now % SLOTS) {         /* once around */
-      cond_wait (&g->idle, &g->lock);
-      continue;
-    }
-    s = &g->slots[epoch % SLOTS];
-    if (slot_idle (s))
-      break;
-  }
+  while (!(s = free_slot_locked (g, &epoch)))
+    cond_wait (&g->idle, &g->lock);
   atomic_fetch_sub (&g->waiters, 1);
 
   s->regime = (struct regime) { kind, job, source };
@@ -310,9 +317,19 @@ int
 gate_flush (struct gate *g, struct clock *clock, uint64_t deadline_ns)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
-  struct regime r = current_slot (g)->regime;
+  struct regime regime;
+  uint64_t epoch;
+  int r = 0;
 
-  publish_locked (g, r.kind, r.job, r.source);
+  /* Who waits for a slot gives up the lock: the regime may change. */
+  atomic_fetch_add (&g->waiters, 1);
+  while (r == 0 && !free_slot_locked (g, &epoch))
+    r = clock->wait_until (clock, &g->idle, &g->lock, deadline_ns);
+  atomic_fetch_sub (&g->waiters, 1);
+  if (r < 0)
+    return r;
+  regime = current_slot (g)->regime;
+  publish_locked (g, regime.kind, regime.job, regime.source);
   return drain_locked (g, clock, deadline_ns);
 }
 
