@@ -151,6 +151,20 @@ h11 (struct profile *p)
   p->faults.source_slow = 40;
 }
 
+/* ... and zero what a tee of the new job has written. */
+static void
+zeroes_late (struct profile *p)
+{
+  h11 (p);
+  p->granules = 3;
+  p->hot_granules = 1;
+  p->writes = 30;
+  p->zeroes = 60;
+  p->aligned_percent = 60;
+  p->write_blocking_percent = 100;
+  p->is_zero_percent = 50;
+}
+
 /* Ready is reached although clients never stop. */
 static void
 h13 (struct profile *p)
@@ -451,6 +465,8 @@ const struct scenario scenarios[] = {
   { "bad-flush", "a flush fails while a tee is half done",
     SEEN_BAD_FLUSH_DURING_TEE, bad_flush },
   { "H11", "a job starts over requests in flight", SEEN_OLD_REQUEST, h11 },
+  { "zeroes-late", "... and zero what it tees", SEEN_OLD_REQUEST,
+    zeroes_late },
   { "H13", "ready under load", SEEN_READY_UNDER_LOAD, h13 },
   { "wake", "few marks, sleeping copiers", SEEN_LAST_COPY, wake },
   { "block", "neighbours in a block of the target", SEEN_SHARED_BLOCK, block },

@@ -83,7 +83,7 @@ job_new (struct mirror *m, const struct job_params *params,
   job->keep = params->keep;
   job->old_target_state = "none";
   atomic_init (&job->max_pause_ns, params->max_pause_ns);
-  job->scanned = params->sync == SYNC_NONE;
+  job->scanned = job->alone = params->sync == SYNC_NONE;
   job->status = JOB_UNDEFINED;
   job->online = true;
 

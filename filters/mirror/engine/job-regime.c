@@ -23,6 +23,10 @@ job_mode_tees_locked (const struct job *job)
 
 /* N says "not write-blocking" whenever requests do not tee: before the first
  * one tracks, until after the last was told to.
+ *
+ * Nothing is teed as long as requests from before the job are in flight: one
+ * of them may zero on the source what has been teed, and the scan, where it
+ * finds zeroes, trusts that the target is as it was before the job.
  */
 void
 job_publish_locked (struct job *job)
@@ -36,7 +40,7 @@ job_publish_locked (struct job *job)
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
 
-    tee = job_mode_tees_locked (job) && job->online &&
+    tee = job_mode_tees_locked (job) && job->alone && job->online &&
       !job->lost && job->tee_due_ns == 0;
     source = m->pivoted ? pivoted_source (m->pivoted) : NULL;
   }

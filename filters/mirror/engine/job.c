@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The life of one job; see job.h.
  *
- * Start (rule I6): mirror_start publishes the regime, so that requests track
- * or tee.  Then, in the job's thread: wait until every request that did not
+ * Start (rule I6): mirror_start publishes a regime, so that requests are
+ * tracked.  Then, in the job's thread: wait until every request that did not
  * sample this job has ended; only then scan.  QEMU did it the other way round
  * for three years and lost the writes that were in flight (167ef239fb).
  *
@@ -234,6 +234,10 @@ job_start (struct job *job)
   copiers_run (job->copiers, true);
   if (job->sync == SYNC_NONE)
     return;
+  mutex_lock (&m->lock);
+  job->alone = true;
+  mutex_unlock (&m->lock);
+  job_publish (job);
   if (scan_full (&job->pair, job->source, &job->stop) == 0) {
     mutex_lock (&m->lock);
     job->scanned = true;

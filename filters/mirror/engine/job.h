@@ -72,6 +72,7 @@ struct job {
   bool drained;                 /* nothing uses the target any more */
   enum job_status status;
   enum copy_mode copy_mode;
+  bool alone;                   /* requests from before the job have ended */
   bool first_pass;              /* it is done: COPY_AUTO tees */
   uint64_t first_pass_rounds;   /* of the copiers; 0: the scan goes on */
   uint64_t speed;
