@@ -143,6 +143,9 @@ static const struct setting {
   { "speed", true },
   { "buf-size", true },
   { "copy-mode", false },
+  { "on-source-error", false },
+  { "on-target-error", false },
+  { "target-timeout", true },
   { "max-pause", true },
 };
 
@@ -161,7 +164,8 @@ take_setting (json_t *args, const char *text)
                                   memcmp (s->name, text, n) != 0))
     s++;
   if (value == NULL || s == settings + count) {
-    complain ("set: '%s': allowed are speed=N, buf-size=N, copy-mode=M and"
+    complain ("set: '%s': allowed are speed=N, buf-size=N, copy-mode=M,"
+              " on-source-error=P, on-target-error=P, target-timeout=S and"
               " max-pause=MS", text);
     return false;
   }

@@ -88,6 +88,7 @@ fill_job (struct look *l, json_t *job, json_t *last)
   l->ready = look_truth (job, "ready");
   l->teeing = look_truth (job, "teeing");
   l->synced = look_truth (job, "actively-synced");
+  l->io_status = look_word (job, "io-status");
   l->job_error = text_or_none (job, "error");
   l->len = look_number (job, "len");
   l->offset = look_number (job, "offset");
@@ -121,6 +122,7 @@ look_fill (struct look *l, json_t *mirror)
   memset (l, 0, sizeof *l);
   fill_job (l, json_object_get (mirror, "job"),
             json_object_get (mirror, "last-job"));
+  l->suspect = look_number (mirror, "suspect-bytes");
   l->verdict = look_word (mirror, "convergence");
   l->copy_rate = look_number (mirror, "copy-bytes-per-second");
   l->dirty_rate = look_number (mirror, "dirty-bytes-per-second");
@@ -138,6 +140,7 @@ look_fill (struct look *l, json_t *mirror)
   l->target_state = look_word (target, "state");
   l->target_uri = look_word (target, "uri");
   l->connections = look_number (target, "connections");
+  l->reconnects = look_number (target, "reconnects");
   l->pivoted = look_truth (mirror, "pivoted");
   l->held = look_truth (mirror, "held");
   l->fenced = look_truth (mirror, "fenced");

@@ -24,8 +24,9 @@ struct look {
   bool have_job;
   const char *id, *status, *copy_mode;
   bool ready, teeing, synced;
+  const char *io_status;
   const char *job_error;        /* "" if none */
-  uint64_t len, offset;         /* bytes */
+  uint64_t len, offset, suspect;        /* bytes */
 
   bool have_last_job;
   const char *last_id, *last_end, *last_error;
@@ -39,6 +40,7 @@ struct look {
   uint64_t source_size, clients;
   const char *target_state, *target_uri;
   uint64_t connections;         /* 0: unknown */
+  uint64_t reconnects;
   bool pivoted, held, fenced;
 
   bool have_error;

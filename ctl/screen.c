@@ -299,6 +299,10 @@ job_row (struct out *o, const struct look *l)
       item (o, PLAIN, "teeing");
     if (l->synced)
       item (o, GREEN, "synced");
+    if (strcmp (l->io_status, "failed") == 0)
+      item (o, RED, "stopped by an error");
+    else if (strcmp (l->io_status, "nospace") == 0)
+      item (o, RED, "stopped by a full disk");
     if (l->job_error[0])
       item (o, RED, "%s", l->job_error);
   }
@@ -328,6 +332,8 @@ progress_rows (struct out *o, const struct look *l)
   row (o, "left");
   item (o, PLAIN, "%s of %s", size_text (l->len - l->offset, a),
         size_text (l->len, b));
+  if (l->suspect > 0)
+    item (o, YELLOW, "suspect: %s", size_text (l->suspect, a));
   if (l->eta > 0)
     item (o, PLAIN, "%s to go", seconds_text (l->eta, t));
   end_row (o);
@@ -402,6 +408,8 @@ sides_rows (struct out *o, const struct look *l)
           l->target_state);
     if (l->connections > 0)
       item (o, PLAIN, "connections: %" PRIu64, l->connections);
+    if (l->reconnects > 0)
+      item (o, YELLOW, "reconnected: %" PRIu64, l->reconnects);
   }
   end_row (o);
 

@@ -22,7 +22,7 @@
 #ifndef MIRROR_VERBS_H
 #define MIRROR_VERBS_H
 
-#define QMP_POLICIES "ignore|!report|!enospc|!stop"
+#define QMP_POLICIES "report|ignore|enospc|stop"
 #define QMP_SYNCS "full|none|incremental|top|bitmap"
 #define QMP_COPY_MODES "background|write-blocking|auto"
 
@@ -50,7 +50,7 @@
   ARG ("target-is-zero", BOOLEAN, OPTIONAL, "", "it reads as zero already")   \
   ARG ("connections", INTEGER, OPTIONAL, "", "connections to the target")     \
   ARG ("bitmap-file", STRING, NOT_YET, "", "")                                \
-  ARG ("target-timeout", INTEGER, NOT_YET, "", "")                            \
+  ARG ("target-timeout", INTEGER, OPTIONAL, "", "longest wait, seconds")      \
   ARG ("max-pause", INTEGER, OPTIONAL, "", "longest hold, milliseconds")      \
   ARG ("tls", STRING, NOT_YET, "", "")                                        \
   ARG ("tls-certificates", STRING, NOT_YET, "", "")                           \
@@ -93,9 +93,9 @@
   ARG ("speed", INTEGER, OPTIONAL, "", "bytes per second")                    \
   ARG ("buf-size", INTEGER, OPTIONAL, "", "bytes in flight")                  \
   ARG ("copy-mode", STRING, OPTIONAL, QMP_COPY_MODES, "tee or not")           \
-  ARG ("on-source-error", STRING, NOT_YET, "", "")                            \
-  ARG ("on-target-error", STRING, NOT_YET, "", "")                            \
-  ARG ("target-timeout", INTEGER, NOT_YET, "", "")                            \
+  ARG ("on-source-error", STRING, OPTIONAL, QMP_POLICIES, "policy")           \
+  ARG ("on-target-error", STRING, OPTIONAL, QMP_POLICIES, "policy")           \
+  ARG ("target-timeout", INTEGER, OPTIONAL, "", "longest wait, seconds")      \
   ARG ("max-pause", INTEGER, OPTIONAL, "", "longest hold, milliseconds")      \
   VERB (mirror_hold, "mirror-hold", "hold clients, both sides equal")         \
   ARG ("timeout", INTEGER, OPTIONAL, "", "seconds")                           \

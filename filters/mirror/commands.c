@@ -268,6 +268,10 @@ set_sizes (const struct qmp_request *req, struct params *p,
       params_set_max_pause (p, "max-pause",
                             qmp_arg_int (req, "max-pause", 0), why) < 0)
     goto fail;
+  if (qmp_has_arg (req, "target-timeout") &&
+      params_set_timeout (p, "target-timeout",
+                          qmp_arg_int (req, "target-timeout", 0), why) < 0)
+    goto fail;
   if (params_check (p, why) < 0)
     goto fail;
   return 0;
@@ -275,6 +279,20 @@ set_sizes (const struct qmp_request *req, struct params *p,
  fail:
   FAIL (error, "%s", why);
   return -EINVAL;
+}
+
+/* The table has checked the words. */
+static void
+set_policies (const struct qmp_request *req, struct params *p)
+{
+  const char *source = qmp_arg_string (req, "on-source-error");
+  const char *target = qmp_arg_string (req, "on-target-error");
+  char why[PARAMS_ERROR_MAX];
+
+  if (source)
+    params_set_on_error (p, "on-source-error", false, source, why);
+  if (target)
+    params_set_on_error (p, "on-target-error", true, target, why);
 }
 
 static int
@@ -289,6 +307,7 @@ set_words (const struct qmp_request *req, struct params *p,
   p->target_is_zero = qmp_arg_bool (req, "target-is-zero",
                                     p->target_is_zero);
   p->keep = !qmp_arg_bool (req, "auto-dismiss", true);
+  set_policies (req, p);
   if (strcmp (sync, "full") != 0 && strcmp (sync, "none") != 0) {
     FAIL (error, "Sync mode '%s' not supported", sync);
     return -EINVAL;
@@ -379,6 +398,13 @@ change_job (struct control *c, const struct qmp_request *req,
   if (r == 0 && qmp_has_arg (req, "max-pause"))
     r = mirror_set_max_pause (m, st->id, p->max_pause_ms * UINT64_C (1000000),
                               status);
+  if (r == 0 && qmp_has_arg (req, "target-timeout"))
+    r = mirror_set_timeout (m, st->id, p->timeout_s * UINT64_C (1000000000),
+                            status);
+  if (r == 0 && qmp_has_arg (req, "on-source-error"))
+    r = mirror_set_on_error (m, st->id, false, p->on_source_error, status);
+  if (r == 0 && qmp_has_arg (req, "on-target-error"))
+    r = mirror_set_on_error (m, st->id, true, p->on_target_error, status);
   return r;
 }
 
@@ -398,8 +424,9 @@ mirror_set (struct control *c, const struct qmp_request *req,
   int r;
 
   if (json_object_size (req->args) == 0) {
-    FAIL (error, "Nothing to set: one of speed, buf-size, copy-mode and"
-          " max-pause is needed");
+    FAIL (error, "Nothing to set: one of speed, buf-size, copy-mode,"
+          " on-source-error, on-target-error, target-timeout and max-pause"
+          " is needed");
     return NULL;
   }
   mirror_get_status (c->mirror, &st);
@@ -416,6 +443,7 @@ mirror_set (struct control *c, const struct qmp_request *req,
     FAIL (error, "%s", why);
     return NULL;
   }
+  set_policies (req, &p);
   /* The states that accept CHANGE accept SET_SPEED, too. */
   r = mirror_check_verb (c->mirror, st.id, jc.verb, &status);
   if (r == 0)

@@ -140,6 +140,9 @@ extern json_t *query_mirror (struct control *c);
 extern json_t *answer_hold (uint64_t drain_ns, uint64_t expires_ns);
 extern json_t *answer_release (uint64_t held_ns);
 
+/* QEMU's word for it. */
+extern const char *on_error_name (enum on_error on_error);
+
 /*-- events.c -----------------------------------------------------------*/
 
 /* The line to send, or NULL when out of memory. */

@@ -57,7 +57,7 @@
 #define BLOCK_JOB_ERROR                                         \
   FIELD ("device", TEXT (ev->id))                               \
   FIELD ("operation", TEXT (ev->write ? "write" : "read"))      \
-  FIELD ("action", TEXT ("ignore"))                             \
+  FIELD ("action", TEXT (on_error_name (ev->action)))           \
   FIELD ("errno", NUMBER (ev->err))                             \
   FIELD ("offset", NUMBER (ev->range.start))                    \
   FIELD ("length", NUMBER (ev->range.end - ev->range.start))

@@ -87,6 +87,10 @@ mirror_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
   "mirror-buf-size=SIZE             Copying in flight (default 16M).\n" \
   "mirror-connections=N             To the target (default 4).\n" \
   "mirror-max-pause=MS              Longest hold of clients (default 2000).\n" \
+  "mirror-on-source-error=POLICY    report, ignore (default), enospc, stop.\n" \
+  "mirror-on-target-error=POLICY    The same.\n" \
+  "mirror-target-timeout=S          Longest wait for it (default 10).\n" \
+  "mirror-suspect-time=S            Distrust of late writes (default 30).\n" \
   "mirror-unmap=BOOL                Zeroes may become holes (default true).\n" \
   "mirror-detect-zeroes=BOOL        Send zeroes as such (default false).\n" \
   "mirror-target-is-zero=BOOL       Do not clear it (default false).\n" \

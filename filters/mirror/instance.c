@@ -32,12 +32,19 @@
 #include "instance.h"
 #include "target.h"
 
-/* How long a server may take to answer when a mirror is started.  The name
- * and the value are those of mirror-target-timeout's default.
- */
-#define CONNECT_TIMEOUT_MS 10000
-
 #define QUIT_NS UINT64_C (2000000000)
+
+/* -D mirror.backoff_ms=N: the first delay before a lost target is connected to
+ * again.  For tests.
+ */
+NBDKIT_DLL_PUBLIC int mirror_debug_backoff_ms;
+
+static uint64_t
+debug_backoff_ns (void)
+{
+  return mirror_debug_backoff_ms > 0
+    ? UINT64_C (1000000) * (unsigned) mirror_debug_backoff_ms : 0;
+}
 
 struct instance {
   /* Constant after instance_start. */
@@ -51,7 +58,8 @@ struct instance {
   bool shared;
   uint64_t size;
 
-  struct target *first_target;  /* connected, not yet started */
+  struct target *first_target;  /* connected, not yet started; or NULL */
+  bool start_mirror;            /* ... to the one of the command line */
   _Atomic int clients;
   _Atomic bool give_up;         /* no connecting any more */
 
@@ -99,14 +107,16 @@ start_watcher (struct instance *in)
   return r;
 }
 
-/* What there is to know of a target in order to find it again: "N URI". */
+/* What there is to know of a target in order to find it again: connections,
+ * time-out in seconds, URI.
+ */
 static char *
 where_is (const struct params *p)
 {
   char *where;
 
-  return asprintf (&where, "%u %s", p->connections, p->target) < 0 ? NULL
-    : where;
+  return asprintf (&where, "%u %u %s", p->connections, p->timeout_s,
+                   p->target) < 0 ? NULL : where;
 }
 
 static void
@@ -134,15 +144,17 @@ remember_pivot (struct instance *in)
 
 /* Once more to the clients' disk after a pivot. */
 static int
-reopen (void *opaque, const char *where, struct target **target)
+reopen (void *opaque, const char *where, const _Atomic bool *stop,
+        struct target **target)
 {
   struct instance *in = opaque;
   char error[TARGET_ERROR_MAX], *uri;
   unsigned connections = (unsigned) strtoul (where, &uri, 10);
+  unsigned timeout_s = (unsigned) strtoul (uri + 1, &uri, 10);
   int r;
 
-  r = target_connect_unless (&in->give_up, uri + 1, connections,
-                             CONNECT_TIMEOUT_MS, target, error);
+  r = target_connect_unless (stop, uri + 1, connections, timeout_s * 1000,
+                             target, error);
   if (r < 0)
     return r;
   r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
@@ -153,7 +165,9 @@ reopen (void *opaque, const char *where, struct target **target)
   return r;
 }
 
-/* Start a job on a target that is connected.  Takes over target. */
+/* Start a job on a target that is connected; NULL: that is to be connected to
+ * later.  Takes over target.
+ */
 static int
 start_on (struct instance *in, const struct params *p, struct target *target,
           char *error)
@@ -169,16 +183,20 @@ start_on (struct instance *in, const struct params *p, struct target *target,
     .target_is_zero = p->target_is_zero,
     .defer_flush = p->defer_flush,
     .max_pause_ns = UINT64_C (1000000) * p->max_pause_ms,
+    .timeout_ns = UINT64_C (1000000000) * p->timeout_s,
+    .suspect_time_ns = UINT64_C (1000000000) * p->suspect_s,
+    .on_source_error = p->on_source_error,
+    .on_target_error = p->on_target_error,
     .keep = p->keep,
     .granularity = p->granularity,
     .speed = p->speed,
     .buf_size = p->buf_size,
   };
-  int r = target_check (target, in->size, p->granularity, error);
+  int r = target ? target_check (target, in->size, p->granularity, error) : 0;
 
   if (r == 0) {
     r = where ? start_watcher (in) : -ENOMEM;
-    if (r == 0)
+    if (r == 0 && target)
       r = target_start (target);
     if (r == 0)
       r = mirror_start (in->mirror, &jp, &in->source.base, target);
@@ -191,7 +209,7 @@ start_on (struct instance *in, const struct params *p, struct target *target,
       snprintf (error, PARAMS_ERROR_MAX, "cannot start the mirror: %s",
                 r == -EBUSY ? "there is already one" : error_text (-r));
   }
-  if (r < 0)
+  if (r < 0 && target)
     target->ops->free (target);
   return r;
 }
@@ -226,8 +244,10 @@ connect_to (struct instance *in, const struct params *p,
   if (r == 0 && is_current_source (in, p->target, error))
     r = -EINVAL;
   if (r == 0)
-    r = target_connect_unless (&in->give_up, p->target, p->connections,
-                               CONNECT_TIMEOUT_MS, target, error);
+    /* Before the fork there must be no thread. */
+    r = target_connect_unless (in->mirror ? &in->give_up : NULL, p->target,
+                               p->connections, p->timeout_s * 1000, target,
+                               error);
   if (r == 0) {
     /* What needs no source can be said before the fork. */
     r = target_check (*target, 0, p->granularity, error);
@@ -365,6 +385,14 @@ on_event (void *opaque, const struct mirror_event *ev)
 
 /*-- life ---------------------------------------------------------------*/
 
+/* A target that is not there at startup holds nobody up. */
+static bool
+may_come_later (const struct params *p)
+{
+  return p->on_target_error == ON_ERROR_IGNORE ||
+    p->on_target_error == ON_ERROR_STOP;
+}
+
 struct instance *
 instance_new (const struct filter_keys *keys, const struct place *place)
 {
@@ -393,6 +421,11 @@ instance_new (const struct filter_keys *keys, const struct place *place)
   if (r == 0 && keys->params.target) {
     what = "mirror-target=";
     r = connect_to (in, &keys->params, &in->first_target, error);
+    in->start_mirror = true;
+    if (target_is_unreachable (r) && may_come_later (&keys->params)) {
+      nbdkit_error ("mirror-target=%s; it is tried again", error);
+      r = 0;
+    }
   }
   if (r < 0) {
     nbdkit_error ("%s%s", what, error);
@@ -424,8 +457,7 @@ instance_start (struct instance *in, nbdkit_backend *backend)
 {
   struct mirror_config config = {
     .clock = &clock_monotonic, .event = on_event, .event_opaque = in,
-    .reopen = reopen,
-    .target_timeout_ns = UINT64_C (1000000) * CONNECT_TIMEOUT_MS,
+    .reopen = reopen, .backoff_min_ns = debug_backoff_ns (),
   };
   struct target *target = in->first_target;
   char error[PARAMS_ERROR_MAX];
@@ -440,7 +472,7 @@ instance_start (struct instance *in, nbdkit_backend *backend)
     nbdkit_error ("mirror_new: out of memory");
     return -1;
   }
-  if (target) {
+  if (in->start_mirror) {
     in->first_target = NULL;
     if (start_on (in, &in->keys->params, target, error) < 0) {
       nbdkit_error ("mirror-target=%s", error);

@@ -195,16 +195,58 @@ key_connections (struct filter_keys *k, const char *key, const char *value,
   return params_set_connections (&k->params, key, n, error);
 }
 
+/* What is counted in a unit: the setter says what is allowed, but of what is
+ * no number at all.
+ */
 static int
-key_max_pause (struct filter_keys *k, const char *key, const char *value,
-               char *error)
+key_number (struct filter_keys *k, const char *key, const char *value,
+            const char *allowed,
+            int (*set) (struct params *p, const char *what, int64_t n,
+                        char *error), char *error)
 {
   long n;
 
   if (parse_number (value, &n) < 0)
-    return refuse (error, "%s=%.200s: must be milliseconds from 1 to %d", key,
-                   value, PARAMS_MAX_PAUSE_MS);
-  return params_set_max_pause (&k->params, key, n, error);
+    return refuse (error, "%s=%.200s: must be %s", key, value, allowed);
+  return set (&k->params, key, n, error);
+}
+
+static int
+key_max_pause (struct filter_keys *k, const char *key, const char *value,
+               char *error)
+{
+  return key_number (k, key, value, "milliseconds from 1 to 60000",
+                     params_set_max_pause, error);
+}
+
+static int
+key_target_timeout (struct filter_keys *k, const char *key,
+                    const char *value, char *error)
+{
+  return key_number (k, key, value, "seconds from 1 to 3600",
+                     params_set_timeout, error);
+}
+
+static int
+key_suspect_time (struct filter_keys *k, const char *key, const char *value,
+                  char *error)
+{
+  return key_number (k, key, value, "seconds from 0 to 3600",
+                     params_set_suspect_time, error);
+}
+
+static int
+key_on_source_error (struct filter_keys *k, const char *key,
+                     const char *value, char *error)
+{
+  return params_set_on_error (&k->params, key, false, value, error);
+}
+
+static int
+key_on_target_error (struct filter_keys *k, const char *key,
+                     const char *value, char *error)
+{
+  return params_set_on_error (&k->params, key, true, value, error);
 }
 
 static int
@@ -245,10 +287,10 @@ static const struct key {
   { "mirror-buf-size", key_buf_size },
   { "mirror-connections", key_connections },
   { "mirror-control", key_control },
-  { "mirror-on-source-error", NULL },
-  { "mirror-on-target-error", NULL },
-  { "mirror-target-timeout", NULL },
-  { "mirror-suspect-time", NULL },
+  { "mirror-on-source-error", key_on_source_error },
+  { "mirror-on-target-error", key_on_target_error },
+  { "mirror-target-timeout", key_target_timeout },
+  { "mirror-suspect-time", key_suspect_time },
   { "mirror-max-pause", key_max_pause },
   { "mirror-target-flush", key_target_flush },
   { "mirror-unmap", key_unmap },

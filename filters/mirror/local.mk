@@ -11,6 +11,7 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/gate.c filters/mirror/engine/gate.h \
 	filters/mirror/engine/hint.c filters/mirror/engine/hint.h \
 	filters/mirror/engine/job.c filters/mirror/engine/job.h \
+	filters/mirror/engine/job-error.c \
 	filters/mirror/engine/job-make.c filters/mirror/engine/job-regime.c \
 	filters/mirror/engine/job-tell.c \
 	filters/mirror/engine/jobstate.c filters/mirror/engine/jobstate.h \
@@ -23,11 +24,14 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/rangelock.c filters/mirror/engine/rangelock.h \
 	filters/mirror/engine/retry.c filters/mirror/engine/retry.h \
 	filters/mirror/engine/scan.c filters/mirror/engine/scan.h \
+	filters/mirror/engine/job-session.c \
 	filters/mirror/engine/status.c \
+	filters/mirror/engine/suspects.c filters/mirror/engine/suspects.h \
 	filters/mirror/engine/switch.c filters/mirror/engine/switch.h \
 	filters/mirror/engine/tee.c filters/mirror/engine/tee.h \
 	filters/mirror/engine/verbs.c \
-	filters/mirror/engine/verdict.c filters/mirror/engine/verdict.h
+	filters/mirror/engine/verdict.c filters/mirror/engine/verdict.h \
+	filters/mirror/engine/waits.c filters/mirror/engine/waits.h
 
 filter_LTLIBRARIES = nbdkit-mirror-filter.la
 nbdkit_mirror_filter_la_SOURCES = \
@@ -47,6 +51,7 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/source.c filters/mirror/source.h \
 	filters/mirror/place.c filters/mirror/place.h \
 	filters/mirror/target.c filters/mirror/target.h \
+	filters/mirror/target-attempt.c \
 	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
 	filters/mirror/target-connect.c filters/mirror/target-extents.c \
 	filters/mirror/target-private.h filters/mirror/target-self.c \

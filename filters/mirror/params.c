@@ -44,6 +44,10 @@ params_init (struct params *p)
     .buf_size = 16 << 20,
     .connections = 4,
     .max_pause_ms = 2000,
+    .timeout_s = 10,
+    .suspect_s = 30,
+    .on_source_error = ON_ERROR_IGNORE,
+    .on_target_error = ON_ERROR_IGNORE,
     .unmap = true,
   };
 }
@@ -128,6 +132,28 @@ params_set_max_pause (struct params *p, const char *what, int64_t ms,
   return 0;
 }
 
+int
+params_set_timeout (struct params *p, const char *what, int64_t s,
+                    char *error)
+{
+  if (s < 1 || s > PARAMS_MAX_TIMEOUT_S)
+    return refuse (error, "%s=%" PRIi64 ": must be seconds from 1 to %d",
+                   what, s, PARAMS_MAX_TIMEOUT_S);
+  p->timeout_s = (unsigned) s;
+  return 0;
+}
+
+int
+params_set_suspect_time (struct params *p, const char *what, int64_t s,
+                         char *error)
+{
+  if (s < 0 || s > PARAMS_MAX_SUSPECT_S)
+    return refuse (error, "%s=%" PRIi64 ": must be seconds from 0 to %d",
+                   what, s, PARAMS_MAX_SUSPECT_S);
+  p->suspect_s = (unsigned) s;
+  return 0;
+}
+
 /*-- words --------------------------------------------------------------*/
 
 int
@@ -160,6 +186,26 @@ params_set_sync (struct params *p, const char *what, const char *value,
   else
     return refuse (error, "%s=%.200s: allowed are full and none", what,
                    value);
+  return 0;
+}
+
+int
+params_set_on_error (struct params *p, const char *what, bool target,
+                     const char *value, char *error)
+{
+  enum on_error *to = target ? &p->on_target_error : &p->on_source_error;
+
+  if (strcmp (value, "report") == 0)
+    *to = ON_ERROR_REPORT;
+  else if (strcmp (value, "ignore") == 0)
+    *to = ON_ERROR_IGNORE;
+  else if (strcmp (value, "enospc") == 0)
+    *to = ON_ERROR_ENOSPC;
+  else if (strcmp (value, "stop") == 0)
+    *to = ON_ERROR_STOP;
+  else
+    return refuse (error, "%s=%.200s: allowed are report, ignore, enospc and "
+                   "stop", what, value);
   return 0;
 }
 

@@ -16,6 +16,8 @@
 
 #define PARAMS_ERROR_MAX 512
 #define PARAMS_MAX_PAUSE_MS 60000
+#define PARAMS_MAX_TIMEOUT_S 3600
+#define PARAMS_MAX_SUSPECT_S 3600
 
 struct params {
   char *target;                 /* NBD URI, owned; NULL = none */
@@ -26,6 +28,9 @@ struct params {
   bool unmap, detect_zeroes, target_is_zero, defer_flush;
   unsigned connections;
   unsigned max_pause_ms;        /* 1 ... PARAMS_MAX_PAUSE_MS */
+  unsigned timeout_s;           /* 1 ... PARAMS_MAX_TIMEOUT_S */
+  unsigned suspect_s;           /* 0 ... PARAMS_MAX_SUSPECT_S */
+  enum on_error on_source_error, on_target_error;
   bool keep;                    /* a job that has ended, until dismissed */
 };
 
@@ -49,6 +54,13 @@ extern int params_set_connections (struct params *p, const char *what,
                                    int64_t value, char *error);
 extern int params_set_max_pause (struct params *p, const char *what,
                                  int64_t ms, char *error);
+extern int params_set_timeout (struct params *p, const char *what, int64_t s,
+                               char *error);
+extern int params_set_suspect_time (struct params *p, const char *what,
+                                    int64_t s, char *error);
+/* Of errors of the target, or else of the source. */
+extern int params_set_on_error (struct params *p, const char *what,
+                                bool target, const char *value, char *error);
 /* An NBD URI of a kind that works; relative socket paths become absolute. */
 extern int params_set_target (struct params *p, const char *what,
                               const char *value, char *error);

@@ -50,6 +50,29 @@ copy_mode_name (enum copy_mode mode)
   return "?";
 }
 
+const char *
+on_error_name (enum on_error on_error)
+{
+  switch (on_error) {
+  case ON_ERROR_IGNORE: return "ignore";
+  case ON_ERROR_REPORT: return "report";
+  case ON_ERROR_ENOSPC: return "enospc";
+  case ON_ERROR_STOP: return "stop";
+  }
+  return "?";
+}
+
+static const char *
+io_status_name (enum io_status status)
+{
+  switch (status) {
+  case IO_OK: return "ok";
+  case IO_FAILED: return "failed";
+  case IO_NOSPACE: return "nospace";
+  }
+  return "?";
+}
+
 static json_t *
 list_of (json_t *object)
 {
@@ -81,7 +104,7 @@ list_of (json_t *object)
   FIELD ("busy", TRUTH (st->busy))                              \
   FIELD ("paused", TRUTH (is_paused (st)))                      \
   FIELD ("speed", NUMBER (st->speed))                           \
-  FIELD ("io-status", TEXT ("ok"))                              \
+  FIELD ("io-status", TEXT (io_status_name (st->io_status)))    \
   FIELD ("ready", TRUTH (is_ready (st)))                        \
   FIELD ("status", TEXT (job_status_name (st->status)))         \
   FIELD ("auto-finalize", TRUTH (true))                         \
@@ -146,6 +169,9 @@ query_block_jobs (struct control *c)
   FIELD ("speed", NUMBER (st->speed))                                   \
   FIELD ("granularity", NUMBER (st->granularity))                       \
   FIELD ("buf-size", NUMBER (st->buf_size))                             \
+  FIELD ("on-source-error", TEXT (on_error_name (st->on_source_error))) \
+  FIELD ("on-target-error", TEXT (on_error_name (st->on_target_error))) \
+  FIELD ("io-status", TEXT (io_status_name (st->io_status)))            \
   FIELD ("auto-dismiss", TRUTH (st->auto_dismiss))                      \
   FIELD ("len", NUMBER (st->len))                                       \
   FIELD ("offset", NUMBER (st->offset))                                 \
@@ -177,14 +203,16 @@ query_block_jobs (struct control *c)
   FIELD ("state", TEXT (target_state (st)))                             \
   FIELD ("uri", target_uri (c))                                         \
   FIELD ("reconnects", NUMBER (st->reconnects))                         \
-  FIELD_IF (has_target (st), "size", NUMBER (st->target_size))          \
-  FIELD_IF (has_target (st), "minimum-block-size", NUMBER (st->target_block)) \
-  FIELD_IF (has_target (st), "connections", NUMBER (st->connections))   \
-  FIELD_IF (has_target (st), "flush", TRUTH (st->target_flush))         \
-  FIELD_IF (has_target (st), "fua", TRUTH (st->target_fua))             \
-  FIELD_IF (has_target (st), "zero", TRUTH (st->target_zero))           \
-  FIELD_IF (has_target (st), "extents", TRUTH (st->target_extents))     \
-  FIELD_IF (has_target (st), "multi-conn", TRUTH (st->target_multi_conn))
+  FIELD_IF (knows_target (st), "size", NUMBER (st->target_size))        \
+  FIELD_IF (knows_target (st), "minimum-block-size",                    \
+            NUMBER (st->target_block))                                  \
+  FIELD_IF (knows_target (st), "connections", NUMBER (st->connections)) \
+  FIELD_IF (knows_target (st), "flush", TRUTH (st->target_flush))       \
+  FIELD_IF (knows_target (st), "fua", TRUTH (st->target_fua))           \
+  FIELD_IF (knows_target (st), "zero", TRUTH (st->target_zero))         \
+  FIELD_IF (knows_target (st), "extents", TRUTH (st->target_extents))   \
+  FIELD_IF (knows_target (st), "multi-conn",                            \
+            TRUTH (st->target_multi_conn))
 
 /* query-mirror, last-error */
 #define MIRROR_LAST_ERROR                                               \
@@ -222,7 +250,7 @@ query_block_jobs (struct control *c)
   FIELD ("dirty-bytes", NUMBER (st->dirty_bytes))                       \
   FIELD ("inflight-bytes", NUMBER (st->inflight_bytes))                 \
   FIELD ("unscanned-bytes", NUMBER (st->unscanned_bytes))               \
-  FIELD ("suspect-bytes", NUMBER (0))                                   \
+  FIELD ("suspect-bytes", NUMBER (st->suspect_bytes))                   \
   FIELD ("copied-bytes", NUMBER (st->counters.copied_bytes))            \
   FIELD ("zeroed-bytes", NUMBER (st->counters.zeroed_bytes))            \
   FIELD ("teed-bytes", NUMBER (st->counters.teed_bytes))                \
@@ -285,20 +313,30 @@ mirror_source (struct control *c)
   return finish (object, failed);
 }
 
-/* A job that has ended, and one that has given its target to the clients, have
+/* A job that ends, and one that has given its target to the clients, have
  * none.
  */
 static bool
 has_target (const struct mirror_status *st)
 {
-  return st->have_job && st->connections > 0;
+  return st->have_job && st->status <= JOB_STANDBY;
+}
+
+/* The first connection has been made. */
+static bool
+knows_target (const struct mirror_status *st)
+{
+  return has_target (st) && st->connections > 0;
 }
 
 static const char *
 target_state (const struct mirror_status *st)
 {
-  if (has_target (st))
-    return st->target_online ? "online" : "offline";
+  if (has_target (st)) {
+    if (st->target_online)
+      return "online";
+    return st->target_connecting ? "connecting" : "offline";
+  }
   if (st->pivoted)
     return st->pivoted_online ? "pivoted" : "offline";
   return "none";

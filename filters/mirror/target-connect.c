@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -36,6 +38,9 @@
 
 /* How often to look whether to give up. */
 #define STOP_POLL_MS 50
+
+/* Half of the time-out a connection is idle, the other half it is asked. */
+#define KEEP_ALIVE_PROBES 3
 
 /*-- what libnbd says ---------------------------------------------------*/
 
@@ -98,6 +103,7 @@ check_uri (const char *uri, const char *public, char *error)
 
 struct attempt {
   const _Atomic bool *stop;     /* or NULL */
+  _Atomic bool *looking_up;     /* to be set meanwhile; or NULL */
   struct target_session *session;
   const char *uri;
   unsigned timeout_ms;
@@ -114,6 +120,20 @@ set_strictness (struct nbd_handle *nbd)
 {
   return nbd_set_strict_mode (nbd, nbd_get_strict_mode (nbd)
                               & ~LIBNBD_STRICT_ALIGN);
+}
+
+/* Blocks while libnbd looks the name of the host up, if it has one. */
+static int
+connect_uri (const struct attempt *a, struct conn *c)
+{
+  int r;
+
+  if (a->looking_up)
+    atomic_store (a->looking_up, true);
+  r = nbd_aio_connect_uri (c->nbd, a->uri);
+  if (a->looking_up)
+    atomic_store (a->looking_up, false);
+  return r;
 }
 
 static int
@@ -133,7 +153,7 @@ start_connecting (const struct attempt *a, struct conn *c)
                                LIBNBD_CONTEXT_BASE_ALLOCATION) == -1
       /* Buffers of failed reads are not looked at. */
       || nbd_set_pread_initialize (c->nbd, false) == -1
-      || nbd_aio_connect_uri (c->nbd, a->uri) == -1)
+      || connect_uri (a, c) == -1)
     goto err;
   return 0;
 
@@ -170,7 +190,19 @@ advance (const struct attempt *a, struct conn *c, short revents)
                   "the server has closed the connection in the handshake");
   else
     target_error (a->error, a->session->uri, "%s", nbd_reason ());
-  return r == 0 ? -ECONNRESET : nbd_reason_errno ();
+  if (r == 0)
+    return -ECONNRESET;
+  /* There is a server, but no such export: see target_is_unreachable. */
+  r = nbd_reason_errno ();
+  return r == -ENOENT ? -ENXIO : r;
+}
+
+static int
+give_up (const struct attempt *a)
+{
+  target_error (a->error, a->session->uri, "given up: it is not wanted any "
+                "more");
+  return -ECANCELED;
 }
 
 /* Go on with all of conns until none is connecting any more. */
@@ -200,10 +232,8 @@ finish_connecting (const struct attempt *a, struct conn *conns, unsigned n)
     ms = ms_left (a);
     if (ms == 0)
       break;
-    if (a->stop && atomic_load (a->stop)) {
-      target_error (a->error, a->session->uri, "given up: the server ends");
-      return -ECANCELED;
-    }
+    if (a->stop && atomic_load (a->stop))
+      return give_up (a);
     if (a->stop && ms > STOP_POLL_MS)
       ms = STOP_POLL_MS;
     if (poll (fds, waiting, ms) == -1) {
@@ -227,6 +257,26 @@ finish_connecting (const struct attempt *a, struct conn *conns, unsigned n)
   return -ETIMEDOUT;
 }
 
+/* A host that has gone without a word is noticed by TCP itself in about the
+ * time-out, whether there is something to be sent or not.  Nothing depends on
+ * it, so errors do not matter.
+ */
+static void
+watch_peer (int fd, unsigned timeout_ms)
+{
+  const int on = 1, probes = KEEP_ALIVE_PROBES;
+  const int s = (int) (timeout_ms / 1000);
+  const int idle = s / 2 > 1 ? s / 2 : 1;
+  const int interval = s / (2 * probes) > 1 ? s / (2 * probes) : 1;
+
+  setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
+              sizeof timeout_ms);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+  setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
+
 /* What is ours of a connection that is ready. */
 static int
 adopt (const struct attempt *a, struct conn *c)
@@ -247,9 +297,12 @@ adopt (const struct attempt *a, struct conn *c)
   /* The default of a Unix socket does not take a copy's block at once, and
    * the rest would cost a switch to another thread.  TCP sizes its own.
    */
-  if (getsockname (fd, (struct sockaddr *) &addr, &len) == 0
-      && addr.ss_family == AF_UNIX)
+  if (getsockname (fd, (struct sockaddr *) &addr, &len) == -1)
+    return 0;
+  if (addr.ss_family == AF_UNIX)
     setsockopt (fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  else if (addr.ss_family == AF_INET || addr.ss_family == AF_INET6)
+    watch_peer (fd, a->timeout_ms);
   return 0;
 }
 
@@ -261,6 +314,8 @@ connect_some (const struct attempt *a, unsigned first, unsigned n)
   int r;
 
   for (i = 0; i < n; ++i) {
+    if (a->stop && atomic_load (a->stop))
+      return give_up (a);
     r = start_connecting (a, &conns[i]);
     if (r < 0)
       return r;
@@ -447,19 +502,13 @@ session_connect (const struct attempt *a, unsigned connections)
 }
 
 int
-target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
-                struct target **target, char *error)
+target_connect_until (uint64_t deadline_ns, const _Atomic bool *stop,
+                      _Atomic bool *looking_up, const char *uri,
+                      unsigned connections, unsigned timeout_ms,
+                      struct target **target, char *error)
 {
-  return target_connect_unless (NULL, uri, connections, timeout_ms, target,
-                                error);
-}
-
-int
-target_connect_unless (const _Atomic bool *stop, const char *uri,
-                       unsigned connections, unsigned timeout_ms,
-                       struct target **target, char *error)
-{
-  struct attempt a = { .stop = stop, .uri = uri, .timeout_ms = timeout_ms,
+  struct attempt a = { .stop = stop, .looking_up = looking_up, .uri = uri,
+                       .timeout_ms = timeout_ms, .deadline_ns = deadline_ns,
                        .error = error };
   int r;
 
@@ -467,8 +516,6 @@ target_connect_unless (const _Atomic bool *stop, const char *uri,
     connections = 1;
   if (connections > MAX_CONNECTIONS)
     connections = MAX_CONNECTIONS;
-  a.deadline_ns = clock_monotonic.now_ns (&clock_monotonic)
-    + UINT64_C (1000000) * timeout_ms;
   a.session = session_new (uri, connections);
   if (a.session == NULL) {
     target_error (error, "mirror target", "%s", error_text (ENOMEM));
@@ -481,6 +528,32 @@ target_connect_unless (const _Atomic bool *stop, const char *uri,
   }
   *target = &a.session->target;
   return 0;
+}
+
+bool
+target_is_unreachable (int err)
+{
+  switch (-err) {
+  case ENOENT:                  /* a Unix socket */
+  case ECONNREFUSED: case ECONNRESET: case ENOTCONN: case EPIPE:
+  case EHOSTUNREACH: case EHOSTDOWN: case ENETUNREACH: case ENETDOWN:
+  case ETIMEDOUT: case EAGAIN:
+  case EIO:                     /* names that cannot be looked up */
+    return true;
+  default:
+    return false;
+  }
+}
+
+int
+target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
+                struct target **target, char *error)
+{
+  uint64_t deadline_ns = clock_monotonic.now_ns (&clock_monotonic)
+    + UINT64_C (1000000) * timeout_ms;
+
+  return target_connect_until (deadline_ns, NULL, NULL, uri, connections,
+                               timeout_ms, target, error);
 }
 
 int

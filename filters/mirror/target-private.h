@@ -2,6 +2,7 @@
 /* Inside of the target leg; see target.h for what it does.
  *
  *   target-connect.c   handshake, checks; makes the session
+ *   target-attempt.c   the same in a thread that need not be waited for
  *   target-uri.c       what a URI says
  *   target-self.c      is it this very process?
  *   target-conn.c      one connection: pieces of requests on the wire
@@ -112,6 +113,19 @@ struct target_session {
   unsigned nr_conns;
   struct conn conns[];
 };
+
+/*-- target-connect.c ---------------------------------------------------*/
+
+/* target_connect, in the calling thread, until the deadline, which is
+ * timeout_ms after the beginning.  Ends soon with -ECANCELED when *stop is
+ * true; may be NULL.  But while *looking_up, which may be NULL, neither counts:
+ * the name service answers when it does.
+ */
+extern int target_connect_until (uint64_t deadline_ns,
+                                 const _Atomic bool *stop,
+                                 _Atomic bool *looking_up, const char *uri,
+                                 unsigned connections, unsigned timeout_ms,
+                                 struct target **target, char *error);
 
 /*-- target-conn.c ------------------------------------------------------*/
 

@@ -8,6 +8,7 @@
 #ifndef MIRROR_TARGET_H
 #define MIRROR_TARGET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,8 +17,10 @@
 /* Connect to `uri` with up to `connections` connections (1 if the server does
  * not promise multi-conn), within timeout_ms altogether, handshake included.
  * The export must be writable and no export of this process.  Blocks for at
- * most timeout_ms (name resolution excepted).  Starts no thread, so it may be
- * called before nbdkit forks.
+ * most timeout_ms, but for looking up the name of the host, which takes as long
+ * as the name service does.  Starts no thread, so it may be called before
+ * nbdkit forks.  TCP, too, takes a connection for lost when nothing has been
+ * heard of the other host for about timeout_ms.
  *
  * Returns 0 and *target, or -errno and one line in error (ERROR_MAX bytes)
  * that names the URI without secrets and the reason.
@@ -27,12 +30,19 @@ extern int target_connect (const char *uri, unsigned connections,
                            unsigned timeout_ms, struct target **target,
                            char *error);
 
-/* The same, but give up soon (-ECANCELED) once *stop is true.  stop may be
- * NULL.
+/* The same, but give up soon (-ECANCELED) once *stop is true; and timeout_ms
+ * is the limit for all of it.  May leave a thread behind that still looks up
+ * the name: -EBUSY if there are too many.  Not before nbdkit forks, unless stop
+ * is NULL: then it is target_connect.
  */
 extern int target_connect_unless (const _Atomic bool *stop, const char *uri,
                                   unsigned connections, unsigned timeout_ms,
                                   struct target **target, char *error);
+
+/* Does that error of target_connect mean that no server is there now, rather
+ * than one that is unfit?
+ */
+extern bool target_is_unreachable (int err);
 
 /* Is it fit to be the mirror of a source of that many bytes, with granules
  * of that many bytes?  0 or -EINVAL with a line in error.

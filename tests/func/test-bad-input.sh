@@ -69,6 +69,19 @@ for key in unmap detect-zeroes target-is-zero; do
     bad "mirror-$key=$value|true|false" mirror-$key=$value
   done
 done
+for value in nosuch auto Report 0; do
+  for side in source target; do
+    bad "mirror-on-$side-error=$value|report|ignore|enospc|stop" \
+      mirror-on-$side-error=$value
+  done
+done
+for value in -1 3601 x 1.5 10s 99999999999999999999; do
+  bad "mirror-target-timeout=$value|seconds from 1 to 3600" \
+    mirror-target-timeout=$value
+  bad "mirror-suspect-time=$value|seconds from 0 to 3600" \
+    mirror-suspect-time=$value
+done
+bad "mirror-target-timeout=0|seconds from 1 to 3600" mirror-target-timeout=0
 for value in 3 -1 256 65535 x 64KK; do
   bad "mirror-granularity=$value|power of two|512|64M" \
     mirror-granularity=$value
@@ -86,7 +99,8 @@ for value in 0 17 -1 x 3.5 4K 4294967297 99999999999999999999; do
   bad "mirror-connections=$value|1|16" mirror-connections=$value
 done
 for key in copy-mode sync granularity speed buf-size connections target \
-           control unmap detect-zeroes target-is-zero target-flush; do
+           control unmap detect-zeroes target-is-zero target-flush \
+           on-source-error on-target-error target-timeout suspect-time; do
   bad "mirror-$key|empty" mirror-$key=
 done
 
@@ -115,9 +129,7 @@ bad 'mirror-unmap|twice' mirror-unmap=true mirror-unmap=true
 bad 'mirror-control|twice' mirror-control="$tmp/1" mirror-control="$tmp/2"
 
 # What the interface has and this version has not is refused by name.
-for key in on-source-error=report on-target-error=stop target-timeout=10 \
-           suspect-time=30 bitmap=/tmp/x after-pivot=target \
-           complete=manual tls=off \
+for key in bitmap=/tmp/x after-pivot=target complete=manual tls=off \
            tls-certificates=/tmp tls-psk=/tmp/x tls-username=x \
            tls-verify=true; do
   bad "mirror-${key%%=*}|not available" mirror-$key
@@ -182,10 +194,12 @@ bad_target 'socket' 'nbd+unix:///?socket='
 bad_target 'nbd://[::1' 'nbd://[::1'
 bad_target '65537|65535' nbd://localhost:65537/   # not port 1
 # ... that nobody answers, or somebody else.
-bad_target 'nosuch.sock' "$(uri nosuch)"
-bad_target 'localhost:1/' nbd://localhost:1/
-bad_target 'ctl.sock' "$(uri ctl)"
-bad_target 'bad.sock' "$(uri bad)"      # that is ourselves
+for policy in report enospc; do
+  bad_target 'nosuch.sock' "$(uri nosuch)" mirror-on-target-error=$policy
+done
+bad_target 'localhost:1/' nbd://localhost:1/ mirror-on-target-error=report
+bad_target 'ctl.sock' "$(uri ctl)" mirror-on-target-error=report
+bad_target 'bad.sock' "$(uri bad)" mirror-on-target-error=report  # ourselves
 stop_server proxy
 # ... or that will not do.
 start_nbdkit target -r memory 1M
@@ -213,6 +227,8 @@ start_mirror memory 1M mirror-target="$(uri target)" mirror-speed=1G \
   mirror-granularity=4k mirror-buf-size=4096 mirror-connections=16 \
   mirror-copy-mode=write-blocking mirror-sync=full mirror-unmap=true \
   mirror-detect-zeroes=0 mirror-target-is-zero=off \
-  mirror-target-flush=propagate
+  mirror-target-flush=propagate mirror-target-timeout=3600 \
+  mirror-suspect-time=0 mirror-on-source-error=report \
+  mirror-on-target-error=stop
 wait_ready
 [ $failures -eq 0 ] || die "$failures failures"

@@ -221,10 +221,16 @@ def check_job_verbs(sock, t):
     assert "in state 'running'" in err, err
     _, err = run("-S", sock, "set", "speed=2", "max-pause=0", status=1)
     assert "max-pause" in err and job()["speed"] == 1, err
+    for bad in ("target-timeout=0", "on-target-error=never"):
+        _, err = run("-S", sock, "set", "speed=2", bad, status=1)
+        assert bad[:13] in err and job()["speed"] == 1, err
     run("-S", sock, "set", "speed=0", "buf-size=2M",
-        "copy-mode=write-blocking", "max-pause=60000")
+        "copy-mode=write-blocking", "max-pause=60000", "target-timeout=60",
+        "on-source-error=stop", "on-target-error=report")
     assert (job()["speed"], job()["buf-size"], job()["copy-mode"]) == \
         (0, 2 << 20, "write-blocking")
+    assert (job()["on-source-error"], job()["on-target-error"]) == \
+        ("stop", "report")
     run("-S", sock, "wait", "synced", "--timeout", "60")
 
 

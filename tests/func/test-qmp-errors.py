@@ -12,7 +12,6 @@ from mirrortest import Test  # noqa: E402
 TARGET = {"target": "nbd+unix:///?socket=/nonexistent", "sync": "full"}
 RANGE = "Parameter 'granularity' expects a value in range [512B, 64MB]"
 LATER = "Parameter '%s' is not available in this version"
-VALUE = "Value '%s' of parameter '%s' is not available in this version"
 
 # Arguments of blockdev-mirror besides TARGET (None: not even those).
 MIRROR = [
@@ -57,9 +56,10 @@ MIRROR = [
     ({"target": "nbds://h/"}, None),
     ({"on-target-error": "bogus"},
      "Parameter 'on-target-error' does not accept value 'bogus'"),
-    ({"on-target-error": "report"}, VALUE % ("report", "on-target-error")),
-    ({"on-source-error": "stop"}, VALUE % ("stop", "on-source-error")),
-    ({"on-source-error": "enospc"}, VALUE % ("enospc", "on-source-error")),
+    ({"on-source-error": "auto"},
+     "Parameter 'on-source-error' does not accept value 'auto'"),
+    ({"on-source-error": 1},
+     "Invalid parameter type for 'on-source-error', expected: string"),
     ({"auto-finalize": False},
      "Value 'false' of parameter 'auto-finalize' is not supported"),
     ({"auto-dismiss": "no"},
@@ -67,7 +67,14 @@ MIRROR = [
     ({"target-is-zero": 1},
      "Invalid parameter type for 'target-is-zero', expected: boolean"),
     ({"bitmap-file": "/x"}, LATER % "bitmap-file"),
-    ({"target-timeout": 5}, LATER % "target-timeout"),
+    ({"target-timeout": 0},
+     "target-timeout=0: must be seconds from 1 to 3600"),
+    ({"target-timeout": 3601},
+     "target-timeout=3601: must be seconds from 1 to 3600"),
+    ({"target-timeout": (1 << 32) + 1}, None),
+    ({"target-timeout": "5"},
+     "Invalid parameter type for 'target-timeout', expected: integer"),
+    ({"suspect-time": 5}, "Parameter 'suspect-time' is unexpected"),
     ({"max-pause": 0}, None),
     ({"max-pause": 60001}, None),
     ({"max-pause": (1 << 32) + 1}, None),
@@ -127,10 +134,13 @@ with Test() as t:
         for name, args, cls, desc in OTHERS:
             assert ask(q, name, args) == {"class": cls, "desc": desc}, name
 
-        # Unreachable: an error, no job, and no trace of one.
-        error = ask(q, "blockdev-mirror", TARGET)
-        assert "/nonexistent" in error["desc"], error
-        assert q.command("query-jobs") == []
+        # Unreachable: an error, no job, and no trace of one, whatever the
+        # policy is.
+        for policy in ("ignore", "report", "enospc", "stop"):
+            error = ask(q, "blockdev-mirror",
+                        {**TARGET, "on-target-error": policy})
+            assert "/nonexistent" in error["desc"], error
+            assert q.command("query-jobs") == []
         assert q.mirror()["last-job"] is None
 
         # Unfit: smaller, or read-only.

@@ -112,19 +112,28 @@ def settings(t, q):
     """All or nothing; what is not set stays."""
     start(t, q, "running", speed=1, buf_size=1 << 20)
     for bad in ({"speed": -1}, {"buf-size": 4096}, {"max-pause": 0},
-                {"max-pause": 60001}, {"copy-mode": "fast"}):
-        good = {"speed": 2, "buf-size": 1 << 21, "copy-mode": "auto"}
+                {"max-pause": 60001}, {"copy-mode": "fast"},
+                {"target-timeout": 0}, {"target-timeout": 3601},
+                {"on-source-error": "auto"}, {"on-target-error": ""}):
+        good = {"speed": 2, "buf-size": 1 << 21, "copy-mode": "auto",
+                "on-source-error": "stop", "on-target-error": "report"}
         text = ask(q, "mirror-set", **{**good, **bad})
         assert next(iter(bad)) in text, text
     assert "Nothing to set" in ask(q, "mirror-set")
     job = q.mirror()["job"]
     assert (job["speed"], job["buf-size"], job["copy-mode"]) == \
         (1, 1 << 20, "write-blocking"), job
+    assert (job["on-source-error"], job["on-target-error"]) == \
+        ("ignore", "ignore"), job
     assert ask(q, "mirror-set", **{"copy-mode": "background", "buf-size":
-                                   1 << 21, "max-pause": 60000}) == {}
+                                   1 << 21, "max-pause": 60000,
+                                   "target-timeout": 3600,
+                                   "on-source-error": "enospc"}) == {}
     job = q.mirror()["job"]
     assert (job["speed"], job["buf-size"], job["copy-mode"]) == \
         (1, 1 << 21, "background"), job
+    assert (job["on-source-error"], job["on-target-error"]) == \
+        ("enospc", "ignore"), job
     for mode in ("auto", "write-blocking", "background"):
         assert ask(q, "block-job-change", id="m", type="mirror",
                    copy_mode=mode) == {}

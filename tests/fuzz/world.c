@@ -184,6 +184,9 @@ op_start (void *opaque, const struct params *p, char *error)
     .max_pause_ns = UINT64_C (1000000) * p->max_pause_ms, .keep = p->keep,
     .granularity = p->granularity, .speed = p->speed,
     .buf_size = p->buf_size,
+    .timeout_ns = UINT64_C (1000000000) * p->timeout_s,
+    .on_source_error = p->on_source_error,
+    .on_target_error = p->on_target_error,
   };
   struct target *t;
   int r;
@@ -263,7 +266,7 @@ world_new (const char *path)
   struct world *w = calloc (1, sizeof *w);
   const struct mirror_config config = {
     .size = DISK_BYTES, .clock = &clock_monotonic, .told_flush = true,
-    .target_timeout_ns = SLOW_NS, .event = on_event, .event_opaque = w,
+    .event = on_event, .event_opaque = w,
   };
   char error[PARAMS_ERROR_MAX] = "";
 

@@ -34,17 +34,13 @@ REFUSED = {
     "auto-finalize": "Value 'false' of parameter 'auto-finalize' is not"
                      " supported",
     "filter-node-name": "Parameter 'filter-node-name' is not supported",
-    "on-source-error": "Value '%s' of parameter 'on-source-error' is not"
-                       " available in this version",
-    "on-target-error": "Value '%s' of parameter 'on-target-error' is not"
-                       " available in this version",
 }
 
 DIFFERENCES = []                # (name, function), in the order of their use
 
-# Those that need no function: members and events that only we have, arguments
-# that are refused (above), and jobs that end otherwise because of that.
-OTHERS = {"events", "arguments", "policies"}
+# Those that need no function: members and events that only we have, and
+# arguments that are refused (above).
+OTHERS = {"events", "arguments"}
 
 
 class Step:
@@ -438,8 +434,7 @@ class Replay:
         if step.command() != "blockdev-mirror" or "error" not in message:
             return None
         for name, text in REFUSED.items():
-            if name in arguments and message["error"]["desc"] == \
-                    (text % arguments[name] if "%s" in text else text):
+            if name in arguments and message["error"]["desc"] == text:
                 return name
         return None
 
@@ -470,10 +465,6 @@ class Replay:
         if name == "auto-finalize":
             self.finalizes = {"auto-dismiss":
                               arguments.get("auto-dismiss", True)}
-        elif arguments[name] != "ignore" and \
-                step.arguments()["target"] in ("bad", "full"):
-            self.seen.add("policies")
-            step.starts = True
         del arguments[name]
 
     def is_known(self, message):
@@ -504,14 +495,9 @@ class Replay:
         hooks = dict(hooks)
         self.steps = steps
         self.connect()
-        skipping = False
         for step in steps:
-            if skipping and step.command() != "blockdev-mirror":
-                continue
             hooks.pop(step.note, lambda: None)()
             self.replay_step(step)
-            skipping = step.starts and "policies" in self.seen and \
-                step.arguments()["target"] in ("bad", "full")
         assert not hooks, hooks
         if not self.ended():
             self.problems.append("more is sent after the answer to quit")

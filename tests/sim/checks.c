@@ -15,7 +15,8 @@
  *          good client flush or FUA has covered is stable on the target,
  *          unless that is deferred; no tracked request is in flight; ready is
  *          sticky
- *   I9     once the end of a session has been handled, U holds nothing back
+ *   I9     once the end of a session has been handled, U holds nothing back;
+ *          what a lost session may still do is suspect
  *   I5, I10, I11   in fake-target.c
  *   I12    in checks-switch.c
  *   fence  no client's byte lands (in the fakes)
@@ -34,6 +35,7 @@
 #include <string.h>
 
 #include "dirty.h"
+#include "errtext.h"
 #include "rangelock.h"
 #include "sched.h"
 #include "sim.h"
@@ -107,7 +109,7 @@ check_difference (struct sim *sim, struct dirty *dirty)
     same = memcmp (&w->S[g.start], &w->T[g.start], n) == 0;
     if (same && memcmp (&w->S[g.start], &w->stable[g.start], n) == 0)
       continue;
-    if (dirty_any (dirty, g))
+    if (dirty_any (dirty, g) || mirror_peek_suspect (sim->m, g))
       continue;
     unflushed = !sim->session_over &&
       (dirty_any (mirror_peek_unflushed (sim->m, 0), g) ||
@@ -132,6 +134,23 @@ was_flushed (const struct sim *sim, uint64_t b)
      sim->last_touch[b] < sim->fua_call[b]);
 }
 
+/* What a lost session may still do. */
+static void
+check_ghosts (struct sim *sim, const struct held *held)
+{
+  struct world *w = &sim->w;
+  uint64_t b;
+  unsigned i;
+
+  ghosts_pending (w);           /* forgets the old ones */
+  for (i = 0; i < w->nr_ghosts; i++)
+    for (b = w->ghosts[i].range.start; b < w->ghosts[i].range.end; b++)
+      if (b < sim->size && !in_flight (sim, held, b))
+        sched_fail ("I9", "synced, but byte %llu may still change on the "
+                    "target: a lost session has left it",
+                    (unsigned long long) b);
+}
+
 static void
 check_synced (struct sim *sim, const struct mirror_status *st)
 {
@@ -154,6 +173,8 @@ check_synced (struct sim *sim, const struct mirror_status *st)
                 st->target_online, st->copy_mode, st->teeing);
   if (!st->target_flush)
     sched_fail ("I8", "synced to a target without flush");
+  if (st->suspect_bytes || w->nr_ghosts > 0)
+    check_ghosts (sim, &held);
   if (memcmp (w->S, w->T, sim->size) == 0 &&
       memcmp (w->S, w->stable, sim->size) == 0)
     return;
@@ -216,8 +237,14 @@ check_status (struct sim *sim, const struct mirror_status *st)
     sim->was_ready = sim->was_synced = false;
   }
   note_situations (sim, st);
+  if (st->io_status != IO_OK && st->dirty_bytes > 0) {
+    sim->w.seen[SEEN_STOPPED] += !st->teeing;
+    if (st->on_source_error == ON_ERROR_IGNORE &&
+        st->on_target_error == ON_ERROR_IGNORE && !sim->w.faults_ended)
+      sched_fail ("policy", "the job has stopped, but nobody said it should");
+  }
   if (st->len - st->offset != st->dirty_bytes + st->inflight_bytes +
-      st->unscanned_bytes)
+      st->suspect_bytes + st->unscanned_bytes)
     sched_fail ("status", "len %llu - offset %llu is not dirty %llu + in "
                 "flight %llu + unscanned %llu", (unsigned long long) st->len,
                 (unsigned long long) st->offset,
@@ -296,7 +323,8 @@ look (void *vp)
   check_status (sim, &st);
   checks_barrier (sim, &st);
   /* A job that has been told to end tracks nothing any more. */
-  if (!dirty || sim->cancelling || sim->cancels > 0 || sim->completed)
+  if (!dirty || sim->cancelling || sim->cancels > 0 || sim->completed ||
+      mirror_peek_failed (sim->m))
     return;
   if (sim->looks % 64 == 0) {
     dirty_check (dirty);
@@ -390,10 +418,20 @@ checks_event (void *vp, const struct mirror_event *ev)
       sched_fail ("events", "two BLOCK_JOB_CANCELLED of one job");
     break;
   case EVENT_TARGET_STATE:
-    if (strcmp (ev->target_state, "offline") == 0)
+    if (strcmp (ev->target_state, "offline") == 0 &&
+        !world_session (&sim->w, false)) {
       sim->session_over = true;
+      sim->hung = ev->error && strcmp (ev->error, error_text (ETIMEDOUT)) == 0;
+    }
+    if (strcmp (ev->target_state, "online") == 0 && ev->error)
+      sched_fail ("I9", "the target is said to be another one");
     break;
   case EVENT_JOB_COMPLETED:
+    if (ev->error) {
+      sim->cancelling = true;
+      sim->w.seen[SEEN_FAILED]++;
+      break;
+    }
     if (!sim->completed)
       sched_fail ("events", "BLOCK_JOB_COMPLETED of a job that is not");
     checks_detached (sim);

@@ -223,8 +223,10 @@ image_cut_power (struct world *w, struct image *im)
   }
   if (im == w->disk)
     w->disk_cuts++;
-  else
+  else {
     w->power_was_cut = true;
+    ghosts_end (w);
+  }
   sched_trace ("target: power cut", 0, 0, 0, 0);
 }
 

@@ -53,6 +53,9 @@ world_pivot (struct world *w)
   }
   memset (w->dropped, 0, sizeof w->dropped);
   w->power_was_cut = w->drop_untold = false;
+  if (ghosts_pending (w) > 0 || w->nr_ghosts > 0)
+    sched_fail ("I12", "clients are moved to a target that may still do what "
+                "a lost session has left");
 }
 
 void
@@ -62,7 +65,8 @@ world_init (struct world *w, uint64_t size, uint64_t target_size,
   memset (w, 0, sizeof *w);
   w->size = size;
   w->target_size = target_size;
-  w->block = block;
+  w->images[0].block = 1;       /* of the source */
+  w->images[1].block = block;
   w->disk = &w->images[0];
   w->copy = &w->images[1];
   world_point (w);
@@ -87,8 +91,9 @@ world_client_touches (const struct world *w, uint64_t byte)
 
   for (i = 0; i < w->nr_clients; i++) {
     const struct client_op *op = &w->ops[i];
+    const struct range r = range_outer (op->range, w->disk->block, w->size);
 
-    if (op->active && op->range.start <= byte && byte < op->range.end)
+    if (op->active && r.start <= byte && byte < r.end)
       return true;
   }
   return false;
@@ -210,11 +215,13 @@ static void
 follow (struct world *w, struct range r)
 {
   const uint64_t n = range_len (r);
+  struct fake_target *ft = world_session (w, false);
 
   if (!w->following)
     return;
   memcpy (&w->T[r.start], &w->S[r.start], n);
-  memcpy (&world_session (w, false)->view[r.start], &w->S[r.start], n);
+  if (ft)                       /* not lost meanwhile */
+    memcpy (&ft->view[r.start], &w->S[r.start], n);
   memset (&w->cached[r.start], 1, n);
   memset (&w->acked[r.start], 1, n);
 }

@@ -81,6 +81,8 @@ reply (struct fake_target *ft, struct fake_request *fr, int result)
     if (result != 0 && !ft->dead && sched_percent (30))
       image_spoil_edges (ft, fr);
     image_acked (ft, fr, result == 0 && (req->flags & LEG_FUA));
+    if (result == -ENOTCONN)
+      ghosts_rise (ft, fr);
     if (result == 0 && !(req->flags & LEG_FUA) && ft->flushes > 0)
       ft->acked_meanwhile = true;
   }
@@ -323,7 +325,7 @@ fake_target_new (struct world *w, bool serving)
   ft->target = (struct target) {
     .ops = &fake_target_ops,
     .size = w->target_size,
-    .block = w->block,
+    .block = ft->image->block,
     .can_flush = sched_percent (85),
     .can_fua = sched_percent (50),
     .can_zero = sched_percent (80),
@@ -403,6 +405,13 @@ world_client_changes (struct world *w)
   return false;
 }
 
+/* The engine may look at a target that has come back at any time. */
+static bool
+is_look (const struct target_req *req)
+{
+  return req->op == TARGET_READ && req->lane == LANE_COPY;
+}
+
 bool
 world_busy (struct world *w, bool changes)
 {
@@ -414,7 +423,8 @@ world_busy (struct world *w, bool changes)
   for (ft = w->targets; ft; ft = ft->next)
     for (i = 0; i < MAX_REQUESTS; i++)
       if (ft->requests[i].req && !ft->requests[i].req->done &&
-          (ft->requests[i].write || !changes))
+          (ft->requests[i].write ||
+           (!changes && !is_look (ft->requests[i].req))))
         return true;
   return false;
 }
@@ -439,7 +449,7 @@ world_io_pending (void *vp)
   for (ft = w->targets; ft; ft = ft->next)
     for (i = 0; i < MAX_REQUESTS; i++)
       n += is_pending (ft, &ft->requests[i]);
-  return n;
+  return n + ghosts_pending (w);
 }
 
 uint64_t
@@ -447,7 +457,7 @@ world_io_deadline (void *vp)
 {
   const struct world *w = vp;
   const struct fake_target *ft;
-  uint64_t first = UINT64_MAX;
+  uint64_t first = ghosts_deadline (w);
   unsigned i;
 
   for (ft = w->targets; ft; ft = ft->next)
@@ -499,6 +509,7 @@ world_io_step (void *vp)
           request_step (ft, &ft->requests[i]);
         return;
       }
+  ghosts_step (w, pick);
 }
 
 void

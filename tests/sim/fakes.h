@@ -27,7 +27,7 @@
  * A failed flush may drop cached bytes for good, as file systems do.  A
  * session ends by a loss (with or without a power cut of the target) or by
  * shutdown; until each request in flight has been told -ENOTCONN its pieces
- * may still land, and never after.
+ * may still land, and some even after: fake-ghosts.c.
  *
  * After a pivot the target's image is the clients' disk and its session
  * *serves* them (`serving`): a lost one is opened again, with the cache as it
@@ -60,6 +60,7 @@ struct faults {
   unsigned source_error, source_slow, refuse_fast_zero;
   unsigned target_error, target_slow, flush_error, flush_slow, stuck, evict;
   unsigned loss_permille, power_cut;            /* power_cut: of losses */
+  unsigned ghost;               /* of pieces whose session was lost */
 
   /* A piece of a write that ends well does not land.  No engine can live with
    * that: it shows that the checks see.
@@ -115,6 +116,11 @@ enum witness {
   SEEN_BARRIER,                 /* the same */
   SEEN_FENCED,                  /* a client's call is refused */
   SEEN_PAUSED,                  /* with something dirty */
+  SEEN_GHOST,                   /* a write of a lost session lands */
+  SEEN_BACK,                    /* a job has got its target again */
+  SEEN_FAILED,                  /* a job, by an error */
+  SEEN_STOPPED,                 /* the same; it does not tee */
+  SEEN_HUNG,                    /* ... after it was given up for hanging */
   NR_WITNESSES
 };
 
@@ -149,6 +155,7 @@ struct fake_source {
 
 /* The bytes of a disk. */
 struct image {
+  uint32_t block;
   uint8_t now[MAX_DISK], stable[MAX_DISK];
   uint8_t cached[MAX_DISK];     /* now is not yet in stable */
   uint8_t acked[MAX_DISK];      /* ... and the write has ended */
@@ -173,6 +180,14 @@ struct fake_target {
   bool acked_meanwhile;
 };
 
+/* See fake-ghosts.c. */
+#define MAX_GHOSTS 256
+struct ghost {
+  struct range range;
+  uint8_t *data;
+  uint64_t not_before, until;   /* when it may land */
+};
+
 /* Where the clients' data may go in this job. */
 enum may_tee {
   TEE_NEVER,                    /* it has only been in background mode */
@@ -182,7 +197,6 @@ enum may_tee {
 
 struct world {
   uint64_t size, target_size;
-  uint32_t block;               /* of the target */
   struct faults faults;         /* may change during a run */
   bool faults_ended;
   struct fake_source clients_source, copy_source;
@@ -209,6 +223,9 @@ struct world {
 
   struct fake_target *targets;
   bool power_was_cut;           /* in this job's session */
+  struct ghost ghosts[MAX_GHOSTS];
+  unsigned nr_ghosts;
+  uint64_t suspect_ns;          /* of this job */
 
   /* What this job was told. */
   enum may_tee may_tee;
@@ -279,6 +296,16 @@ extern struct range request_blocks (const struct fake_target *ft,
 /* fake-checks.c: of a request that is submitted. */
 extern void target_check_request (struct fake_target *ft,
                                   const struct target_req *req);
+
+/* fake-ghosts.c: the request has been told -ENOTCONN; none is left; for the
+ * scheduler.
+ */
+extern void ghosts_rise (struct fake_target *ft,
+                         const struct fake_request *fr);
+extern void ghosts_end (struct world *w);
+extern size_t ghosts_pending (struct world *w);
+extern uint64_t ghosts_deadline (const struct world *w);
+extern void ghosts_step (struct world *w, size_t pick);
 
 /* fake-image.c: the target's bytes, and what becomes of them. */
 

@@ -7,7 +7,8 @@ check_PROGRAMS += tests/sim/sim tests/sim/test-sched
 tests_sim_sim_SOURCES = \
 	tests/sim/checks.c tests/sim/checks-switch.c \
 	tests/sim/context.c tests/sim/context.h \
-	tests/sim/fake-checks.c tests/sim/fake-image.c tests/sim/fake-source.c \
+	tests/sim/fake-checks.c tests/sim/fake-ghosts.c \
+	tests/sim/fake-image.c tests/sim/fake-source.c \
 	tests/sim/fake-target.c tests/sim/fakes.h \
 	tests/sim/profile.c \
 	tests/sim/scenarios.c tests/sim/scenarios.h \

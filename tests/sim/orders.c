@@ -7,6 +7,8 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 
 #include "sched.h"
 #include "sim.h"
@@ -14,14 +16,41 @@
 #define MS UINT64_C (1000000)
 #define SECOND UINT64_C (1000000000)
 
+/* The target of the job comes back. */
+static int
+reconnect (struct sim *sim, const _Atomic bool *stop, struct target **target)
+{
+  const unsigned job = sim->job;
+
+  sched_trace ("the target is connected to again", 0, 0, 0, 0);
+  sched_sleep (sched_rand (sched_percent (50) ? MS : 2 * SECOND));
+  if (atomic_load (stop))
+    return -ECANCELED;
+  if (!sim->w.faults_ended && sched_percent (sim->p.reopen_percent))
+    return -ECONNREFUSED;
+  if (sim->job != job || world_session (&sim->w, false))
+    sched_fail ("I9", "a session is opened while the old one is there");
+  *target = &fake_target_new (&sim->w, false)->target;
+  /* The old one has been handled: its U is empty. */
+  sim->session_over = sim->w.power_was_cut = false;
+  sim->w.seen[SEEN_BACK]++;
+  if (sim->hung)
+    sim->w.seen[SEEN_HUNG]++;
+  sim->hung = false;
+  return 0;
+}
+
+/* where: how many pivots there had been when the job began. */
 int
-sim_reopen (void *vp, const char *where, struct target **target)
+sim_reopen (void *vp, const char *where, const _Atomic bool *stop,
+            struct target **target)
 {
   struct sim *sim = vp;
 
   const unsigned pivots = sim->w.pivots;
 
-  (void) where;
+  if (strtoul (where, NULL, 10) == pivots)
+    return reconnect (sim, stop, target);
   sched_trace ("the clients' disk is opened again", 0, 0, 0, 0);
   sched_sleep (sched_rand (sched_percent (50) ? MS : 2 * SECOND));
   /* Clients have been moved on from it meanwhile. */
@@ -68,17 +97,17 @@ sim_complete (struct sim *sim)
 {
   enum job_status status;
   const char *why = NULL;
-  const bool asked = sim->pivot_asked;
+  const unsigned job = sim->job;
   int r;
 
   sched_trace ("order: complete", 0, 0, 0, 0);
-  sim->pivot_asked = true;
+  sim->pivot_asked++;
   sim->switches++;
   sim_mode_is_asked (sim, COPY_WRITE_BLOCKING);
   r = mirror_complete (sim->m, NULL, &status, &why);
   check_answer ("complete", r, why);
-  if (r != 0) {
-    sim->pivot_asked = asked;
+  if (r != 0 && sim->job == job) {
+    sim->pivot_asked--;
     sim->switches--;
   }
 }
@@ -88,17 +117,17 @@ detach (struct sim *sim)
 {
   enum job_status status;
   const char *why = NULL;
-  const bool asked = sim->detach_asked;
+  const unsigned job = sim->job;
   int r;
 
   sched_trace ("order: detach", 0, 0, 0, 0);
-  sim->detach_asked = true;
+  sim->detach_asked++;
   sim->switches++;
   sim_mode_is_asked (sim, COPY_WRITE_BLOCKING);
   r = mirror_detach (sim->m, NULL, &status, &why);
   check_answer ("detach", r, why);
-  if (r != 0) {
-    sim->detach_asked = asked;
+  if (r != 0 && sim->job == job) {
+    sim->detach_asked--;
     sim->switches--;
   }
 }
@@ -117,16 +146,20 @@ sim_release (struct sim *sim)
 void
 sim_fence (struct sim *sim, bool enable)
 {
+  const unsigned unfenced = sim->unfenced;
   int r;
 
   sched_trace ("order: fence %llu", enable, 0, 0, 0);
   sim->fence_asked |= enable;
-  if (!enable)
+  if (!enable) {
     sim->w.fenced = false;
+    sim->unfenced++;
+  }
   r = mirror_fence (sim->m, enable, sched_percent (70));
   if (r != 0 && (!enable || (r != -EPERM && r != -ETIMEDOUT)))
     sched_fail ("fence", "mirror_fence: %d", r);
-  if (enable && r == 0) {
+  /* Somebody else may have taken it back meanwhile. */
+  if (enable && r == 0 && sim->unfenced == unfenced) {
     if (world_client_changes (&sim->w))
       sched_fail ("fence", "a client's change is in flight");
     sim->w.fenced = true;

@@ -44,6 +44,7 @@ draw_faults (struct faults *f)
   f->evict = sometimes (40);
   f->loss_permille = draw (3) == 0 ? 1 + (unsigned) draw (10) : 0;
   f->power_cut = (unsigned) draw (3) * 50;
+  f->ghost = (unsigned) draw (3) * 40;
 }
 
 /* Large granules are slow, since every byte is looked at after every step. */
@@ -88,6 +89,7 @@ draw_switches (struct profile *p)
 {
   p->reads = (unsigned) draw (3) * 15;
   p->keep_percent = (unsigned) draw (3) * 50;
+  p->policy_percent = draw (4) == 0 ? 60 : 0;
   p->no_flush = draw (8) == 0;
   p->pause_percent = sometimes (30);
   p->pivot_percent = (unsigned) draw (3) * 25;

@@ -24,6 +24,7 @@ calm (struct profile *p)
   p->pause_percent = p->pivot_percent = p->detach_percent = 0;
   p->hold_percent = p->fence_percent = p->keep_percent = 0;
   p->no_flush = false;
+  p->policy_percent = 0;
 }
 
 /* A tee that clears after its I/O clears what the loss has marked. */
@@ -454,6 +455,56 @@ pause_and_go (struct profile *p)
   p->orders = 10;
 }
 
+/* The target goes and comes back, and what it had not done comes late. */
+static void
+ghosts (struct profile *p)
+{
+  calm (p);
+  p->clients = 3;
+  p->ops = 40;
+  p->orders = 10;
+  p->equal = draw (2);
+  p->lose_percent = 50;
+  p->settle_percent = 30;
+  p->mode_percent = 30;
+  p->pivot_percent = 20;
+  p->needs_flush = true;
+  p->faults.loss_permille = 5;
+  p->faults.target_slow = 40;
+  p->faults.ghost = 80;
+}
+
+/* It does not go, but does not answer. */
+static void
+hung (struct profile *p)
+{
+  calm (p);
+  p->clients = 3;
+  p->ops = 30;
+  p->orders = 6;
+  p->flushes = 10;
+  p->faults.stuck = 3;
+  p->faults.ghost = (unsigned) draw (2) * 50;
+}
+
+/* Errors make the job fail, or stop until it is resumed. */
+static void
+policy (struct profile *p)
+{
+  calm (p);
+  p->clients = 3;
+  p->ops = 40;
+  p->orders = 12;
+  p->policy_percent = 90;
+  p->pause_percent = 30;
+  p->lose_percent = 10;
+  p->keep_percent = 30;
+  p->pivot_percent = 10;
+  p->faults.target_error = 3;
+  p->faults.source_error = (unsigned) draw (2) * 3;
+  p->faults.flush_error = (unsigned) draw (2) * 10;
+}
+
 const struct scenario scenarios[] = {
   { "H1a", "switches to and fro under late requests", SEEN_SYNCED_AGAIN,
     h1a },
@@ -488,6 +539,11 @@ const struct scenario scenarios[] = {
   { "hold", "a barrier", SEEN_BARRIER, hold },
   { "fence", "changes are refused", SEEN_FENCED, fence },
   { "pause", "copying stops and goes on", SEEN_PAUSED, pause_and_go },
+  { "ghosts", "late writes of a lost session", SEEN_GHOST, ghosts },
+  { "back", "the target comes back", SEEN_BACK, ghosts },
+  { "hung", "the target hangs and is given up", SEEN_HUNG, hung },
+  { "policy", "an error makes the job fail", SEEN_FAILED, policy },
+  { "policy-stop", "... or stop", SEEN_STOPPED, policy },
   { NULL, NULL, NR_WITNESSES, NULL },
 };
 

@@ -36,6 +36,7 @@ struct profile {
   unsigned none_percent, detect_percent, is_zero_percent, defer_percent;
   unsigned max_pause_ms;        /* 0: any */
   unsigned keep_percent;
+  unsigned policy_percent;      /* other than ignore, each side */
   bool no_flush;                /* clients are not told that they may */
   unsigned pause_percent, pivot_percent, detach_percent, hold_percent,
     fence_percent;              /* of orders */
@@ -63,11 +64,14 @@ struct sim {
   bool watched;                 /* m is alive */
 
   /* Since the latest job began. */
-  bool pivot_asked, detach_asked;
+  unsigned pivot_asked, detach_asked;   /* how often, and not refused */
   unsigned switches;            /* that have been asked for */
   unsigned failed_switches;
+  uint64_t timeout_ns;          /* of the target */
+  bool hung;                    /* its session was given up */
   bool completed;               /* it has been: nothing is tracked any more */
   bool fence_asked;             /* ever: clients may be refused */
+  unsigned unfenced;            /* how often it has been taken back */
 
   /* The target as it was when it was detached. */
   bool have_detached;
@@ -110,7 +114,8 @@ extern void sim_mode_is_asked (struct sim *sim, enum copy_mode mode);
 extern enum copy_mode sim_random_mode (struct sim *sim);
 
 /* orders.c */
-extern int sim_reopen (void *sim, const char *where, struct target **target);
+extern int sim_reopen (void *sim, const char *where, const _Atomic bool *stop,
+                       struct target **target);
 extern void sim_complete (struct sim *sim);
 extern void sim_release (struct sim *sim);
 extern void sim_fence (struct sim *sim, bool enable);

@@ -22,6 +22,8 @@
 #include "sched.h"
 #include "sim.h"
 
+#define SECOND UINT64_C (1000000000)
+
 enum copy_mode
 sim_random_mode (struct sim *sim)
 {
@@ -101,10 +103,33 @@ random_pause (struct sim *sim)
     (sim->p.max_pause_ms ? sim->p.max_pause_ms : pauses[sched_rand (5)]);
 }
 
+static enum on_error
+random_policy (const struct profile *p)
+{
+  static const enum on_error policies[] = {
+    ON_ERROR_REPORT, ON_ERROR_ENOSPC, ON_ERROR_STOP
+  };
+
+  return sched_percent (p->policy_percent) ? policies[sched_rand (3)]
+    : ON_ERROR_IGNORE;
+}
+
+/* A disk that clients have been moved to may have larger blocks than the
+ * granules of the next job.
+ */
+static uint64_t
+draw_granularity (struct sim *sim)
+{
+  return sim->w.copy->block == 1 && sim->p.granularity <= 4096 &&
+    sched_percent (50) ? 512 : sim->p.granularity;
+}
+
 static struct job_params
-draw_params (struct sim *sim)
+draw_params (struct sim *sim, uint64_t granularity)
 {
   static const uint64_t bufs[] = { 1, 1, 2, 3 };
+  static const uint64_t timeouts[] = { SECOND, 3 * SECOND, 10 * SECOND };
+  static const uint64_t suspects[] = { 0, SECOND, SECOND, 30 * SECOND };
   const struct profile *p = &sim->p;
   struct job_params params = {
     .copy_mode = sched_percent (p->auto_percent) ? COPY_AUTO
@@ -116,13 +141,17 @@ draw_params (struct sim *sim)
     .detect_zeroes = sched_percent (p->detect_percent),
     .target_is_zero = sched_percent (p->is_zero_percent),
     .defer_flush = sched_percent (p->defer_percent),
-    .granularity = sim->granularity,
+    .granularity = granularity,
     .speed = sched_percent (25)
-      ? sim->granularity * (4 + sched_rand (400)) : 0,
+      ? granularity * (4 + sched_rand (400)) : 0,
     .buf_size = p->one_copier || sched_percent (40)
-      ? sim->granularity * bufs[sched_rand (4)]
+      ? granularity * bufs[sched_rand (4)]
       : (1 + sched_rand (3)) * (UINT64_C (512) << 10),
     .max_pause_ns = random_pause (sim),
+    .timeout_ns = timeouts[sched_rand (3)],
+    .suspect_time_ns = suspects[sched_rand (4)],
+    .on_source_error = random_policy (p),
+    .on_target_error = random_policy (p),
     .copiers = (unsigned) sched_rand (5),
     .keep = sched_percent (p->keep_percent),
   };
@@ -142,8 +171,13 @@ note_params (struct sim *sim, const struct job_params *params)
   w->detect_zeroes = params->detect_zeroes;
   w->defer_flush = params->defer_flush;
   w->teed = false;
-  sim->pivot_asked = sim->detach_asked = sim->completed = false;
+  sim->pivot_asked = sim->detach_asked = 0;
+  sim->completed = false;
   sim->switches = sim->failed_switches = 0;
+  sim->timeout_ns = params->timeout_ns;
+  sim->hung = false;
+  w->suspect_ns = params->suspect_time_ns;
+  ghosts_end (w);
 }
 
 static void
@@ -178,14 +212,16 @@ check_refusal (struct sim *sim, const struct job_params *params,
 bool
 sim_start_job (struct sim *sim, bool clients)
 {
-  struct job_params params = draw_params (sim);
+  const uint64_t granularity = draw_granularity (sim);
+  struct job_params params = draw_params (sim, granularity);
   const uint64_t began = sched_now ();
   struct fake_target *ft;
-  char id[32];
+  char id[32], where[16];
   int r;
 
   checks_detached (sim);
   sim->have_detached = false;
+  sim->granularity = granularity;
   ft = connect_target (sim);
   sim->job++;
   sim->cancelling = sim->session_over = false;
@@ -193,6 +229,8 @@ sim_start_job (struct sim *sim, bool clients)
   note_params (sim, &params);
   snprintf (id, sizeof id, "job%u", sim->job);
   params.id = id;
+  snprintf (where, sizeof where, "%u", sim->w.pivots);
+  params.where = where;
   sched_trace ("order: start job %llu, mode %llu, speed %llu, buf %llu",
                sim->job, params.copy_mode, params.speed, params.buf_size);
   sched_trace ("sync %llu, is zero %llu, defer %llu, max pause %llu",

@@ -279,7 +279,7 @@ meddle (void *vp)
     default:
       mirror_get_status (sim->m, &st);
       if (st.len - st.offset != st.dirty_bytes + st.inflight_bytes +
-          st.unscanned_bytes)
+          st.suspect_bytes + st.unscanned_bytes)
         sched_fail ("status", "len - offset is not dirty + in flight");
       break;
     }
@@ -312,6 +312,34 @@ await_ready (struct sim *sim)
   }
 }
 
+/* By itself. */
+static bool
+has_failed (struct sim *sim)
+{
+  struct mirror_status st;
+
+  mirror_get_status (sim->m, &st);
+  return mirror_peek_failed (sim->m) || st.status == JOB_CONCLUDED;
+}
+
+/* From now on errors change nothing; what they have changed already is taken
+ * back.
+ */
+static void
+ignore_errors (struct sim *sim)
+{
+  enum job_status status;
+  bool online, ready;
+
+  if (sim->p.policy_percent == 0)
+    return;
+  mirror_set_on_error (sim->m, NULL, false, ON_ERROR_IGNORE, &status);
+  mirror_set_on_error (sim->m, NULL, true, ON_ERROR_IGNORE, &status);
+  sched_sleep (2 * SECOND);
+  if (have_job (sim, &online, &ready) && !sim->completed && has_failed (sim))
+    await_end (sim, "failed");
+}
+
 static void
 give_order (struct sim *sim)
 {
@@ -322,7 +350,7 @@ give_order (struct sim *sim)
     sim_start_job (sim, true);
     return;
   }
-  if (sim->completed) {
+  if (sim->completed || has_failed (sim)) {
     if (sched_percent (50))
       await_end (sim, "completed");
     return;
@@ -352,15 +380,19 @@ static void
 await (struct sim *sim, enum rest what)
 {
   const uint64_t deadline = sched_now () + PATIENCE;
+  const struct fake_target *ft;
   struct mirror_status st;
-  bool there = false;
+  bool there = false, online;
 
   while (!there) {
     mirror_get_status (sim->m, &st);
-    if (!st.have_job || !st.target_online)
-      sched_fail ("rest", "the job or its session has ended by itself");
+    if (!st.have_job)
+      sched_fail ("rest", "the job has ended by itself");
+    ft = world_session (&sim->w, false);
+    online = st.target_online && ft && !ft->lost;
     if (what == REST_DRAINED)
-      there = !st.scanning && !st.dirty_bytes && !st.inflight_bytes;
+      there = !st.scanning && !st.dirty_bytes && !st.inflight_bytes &&
+        !st.suspect_bytes && online;
     else
       there = what == REST_READY ? st.ready : st.synced;
     if (!there && sched_now () > deadline)
@@ -465,15 +497,20 @@ come_to_rest (struct sim *sim)
   struct fake_target *ft;
   bool online, ready;
 
+  ignore_errors (sim);
   sim_go_on (sim);
   await_disk (sim);
   await_switch (sim);
   if (have_job (sim, &online, &ready) && sim->completed)
     await_end (sim, "completed");
-  if (have_job (sim, &online, &ready) && (!online || sim->cancelling))
+  /* A target that is lost comes back by itself. */
+  if (have_job (sim, &online, &ready) &&
+      ((!online && sched_percent (30)) || sim->cancelling))
     cancel_and_wait (sim);
-  if (!have_job (sim, &online, &ready))
+  if (!have_job (sim, &online, &ready)) {
     sim_start_job (sim, false);
+    ignore_errors (sim);
+  }
   /* Not without need: it would wake copiers that have missed a wakeup. */
   mirror_get_status (sim->m, &st);
   if (st.speed != 0)
@@ -546,7 +583,7 @@ sim_drive (void *vp)
   struct mirror_config config = {
     .size = sim->size, .clock = &sched_clock,
     .event = checks_event, .event_opaque = sim,
-    .reopen = sim_reopen, .target_timeout_ns = 10 * SECOND,
+    .reopen = sim_reopen,
   };
   struct client clients[MAX_CLIENTS];
   struct thread meddler;
@@ -574,7 +611,8 @@ sim_drive (void *vp)
   sched_trace ("the faults end", 0, 0, 0, 0);
   memset (&sim->w.faults, 0, sizeof sim->w.faults);
   sim->w.faults_ended = true;
-  world_unstick (&sim->w);
+  if (sched_percent (30))       /* else they are given up */
+    world_unstick (&sim->w);
   for (i = 0; i < sim->p.clients; i++)
     thread_join (&clients[i].thread);
   sim->meddler_may_go = true;

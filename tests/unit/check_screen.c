@@ -25,6 +25,7 @@ none (void)
 {
   return (struct look) {
     .id = "?", .status = "?", .copy_mode = "?", .job_error = "",
+    .io_status = "?",
     .last_id = "?", .last_end = "?", .last_error = "", .verdict = "none",
     .eta = -1, .source_size = 512 * MiB, .clients = 2,
     .target_state = "none", .target_uri = "?",
@@ -92,6 +93,20 @@ offline (void)
 }
 
 static struct look
+stopped (void)
+{
+  struct look l = copying ();
+
+  l.status = l.verdict = "paused";
+  l.io_status = "nospace";
+  l.copy_rate = 0;
+  l.eta = -1;
+  l.suspect = 2 * MiB;
+  l.reconnects = 3;
+  return l;
+}
+
+static struct look
 failed (void)
 {
   struct look l = none ();
@@ -150,6 +165,18 @@ START_TEST (whole_screens)
           " skipped 0 B\n"
           "source    512 MiB, clients: 2\n"
           "target    nbd://otherhost/, offline, connections: 4\n");
+  expect (stopped (), NULL, plain,
+          "job       mirror: paused, background, stopped by a full disk\n"
+          "verdict   paused\n"
+          "progress  [##########------------------------------] 25.0%\n"
+          "left      300 MiB of 400 MiB, suspect: 2 MiB\n"
+          "rates     copy 0 B/s, dirty 1.5 KiB/s\n"
+          "p50/p99   read 128us/2.0ms, copy 4.1ms/134.2s\n"
+          "bytes     copied 100 MiB, zeroed 0 B, teed 0 B, tracked 2.9 KiB,"
+          " skipped 0 B\n"
+          "source    512 MiB, clients: 2\n"
+          "target    nbd://otherhost/, online, connections: 4,"
+          " reconnected: 3\n");
   expect (failed (), NULL, plain,
           "job       none; the last, mirror, failed: No space left on"
           " device\n"

@@ -61,12 +61,14 @@ check_verbs_LDADD = $(qmp_ldadd)
 
 # The target leg, against real servers and against servers that misbehave.
 target_tests = \
-	check_eventlog check_place check_target check_target_blocks check_target_peer \
+	check_eventlog check_params check_place check_target \
+	check_target_blocks check_target_connect check_target_peer \
 	check_target_self
 check_PROGRAMS += $(target_tests)
 TESTS += $(target_tests)
 target_sources = \
 	filters/mirror/target.c filters/mirror/target.h \
+	filters/mirror/target-attempt.c \
 	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
 	filters/mirror/target-connect.c filters/mirror/target-extents.c \
 	filters/mirror/target-private.h \
@@ -99,6 +101,21 @@ check_eventlog_SOURCES = tests/unit/check_eventlog.c \
 check_eventlog_CPPFLAGS = $(target_cppflags)
 check_eventlog_CFLAGS = $(unit_cflags)
 check_eventlog_LDADD = $(engine_ldadd)
+
+check_params_SOURCES = tests/unit/check_params.c \
+	filters/mirror/keys.c \
+	filters/mirror/params.c filters/mirror/params.h
+check_params_CPPFLAGS = $(target_cppflags)
+check_params_CFLAGS = $(unit_cflags)
+check_params_LDADD = $(CHECK_LIBS)
+
+# Its getaddrinfo is its own.
+check_target_connect_SOURCES = tests/unit/check_target_connect.c \
+	tests/unit/target-peer.c tests/unit/target-peer.h \
+	$(target_sources)
+check_target_connect_CPPFLAGS = $(target_cppflags)
+check_target_connect_CFLAGS = $(unit_cflags)
+check_target_connect_LDADD = $(target_ldadd) -ldl
 
 check_place_SOURCES = tests/unit/check_place.c \
 	filters/mirror/place.c filters/mirror/place.h \

@@ -8,6 +8,7 @@
 #include <config.h>
 
 #include <endian.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -426,21 +427,47 @@ accepter_main (void *vp)
   }
 }
 
+static void
+listen_tcp (struct peer *p, struct peer_priv *pp)
+{
+  struct sockaddr_in addr = {
+    .sin_family = AF_INET, .sin_addr.s_addr = htonl (INADDR_LOOPBACK),
+  };
+  socklen_t len = sizeof addr;
+
+  pp->listener = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ck_assert_int_ge (pp->listener, 0);
+  ck_assert_int_eq (bind (pp->listener, (void *) &addr, sizeof addr), 0);
+  ck_assert_int_eq (getsockname (pp->listener, (void *) &addr, &len), 0);
+  snprintf (p->uri, sizeof p->uri, "nbd://127.0.0.1:%d/",
+            ntohs (addr.sin_port));
+}
+
+static void
+listen_unix (struct peer *p, struct peer_priv *pp)
+{
+  struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+  snprintf (p->uri, sizeof p->uri, "nbd+unix:///?socket=%s", pp->path);
+  strcpy (addr.sun_path, pp->path);
+  pp->listener = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ck_assert_int_ge (pp->listener, 0);
+  ck_assert_int_eq (bind (pp->listener, (void *) &addr, sizeof addr), 0);
+}
+
 void
 peer_start (struct peer *p)
 {
-  struct sockaddr_un addr = { .sun_family = AF_UNIX };
   struct peer_priv *pp = calloc (1, sizeof *pp);
 
   p->priv = pp;
   strcpy (pp->dir, "/tmp/peerXXXXXX");
   ck_assert_ptr_nonnull (mkdtemp (pp->dir));
   snprintf (pp->path, sizeof pp->path, "%s/sock", pp->dir);
-  snprintf (p->uri, sizeof p->uri, "nbd+unix:///?socket=%s", pp->path);
-  strcpy (addr.sun_path, pp->path);
-  pp->listener = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  ck_assert_int_ge (pp->listener, 0);
-  ck_assert_int_eq (bind (pp->listener, (void *) &addr, sizeof addr), 0);
+  if (p->tcp)
+    listen_tcp (p, pp);
+  else
+    listen_unix (p, pp);
   ck_assert_int_eq (listen (pp->listener, 16), 0);
   mutex_init (&pp->lock);
   ck_assert_int_eq (thread_start (&pp->accepter, "accepter", accepter_main,

@@ -3,6 +3,8 @@
 
 #include <config.h>
 
+#include <errno.h>
+
 #include "carry.h"
 #include "iszero.h"
 
@@ -16,11 +18,30 @@ static void
 target_step (struct carrier *c, struct target_req *req, const char *op,
              struct carry_error *error)
 {
-  struct target *t = c->p->target;
+  struct pair *p = c->p;
+  struct target *t = p->target;
+  struct wait wait;
 
   req->lane = LANE_COPY;
+  waits_begin (p->waits, &wait, WAIT_COPY, pair_now_ns (p));
   t->ops->submit (t, req);
   *error = (struct carry_error) { SIDE_TARGET, op, t->ops->wait (t, req) };
+  waits_end (p->waits, &wait);
+  if (error->err != -ENOTCONN)
+    waits_progress (p->waits, pair_now_ns (p));
+}
+
+/* What of r the target says to read as zero goes to zero_extent. */
+static void
+ask_target (struct carrier *c, struct range r, extent_fn *fn, void *opaque)
+{
+  struct pair *p = c->p;
+  struct wait wait;
+
+  waits_begin (p->waits, &wait, WAIT_COPY, pair_now_ns (p));
+  if (p->target->ops->extents (p->target, r, fn, opaque) != -ENOTCONN)
+    waits_progress (p->waits, pair_now_ns (p));
+  waits_end (p->waits, &wait);
 }
 
 /* From the target's extents: what needs zeroing. */
@@ -85,7 +106,7 @@ copy_zero (struct carrier *c, struct range r, struct carry_error *error)
     before = z.done;
     if (t->can_extents && flusher_stamp (c->p->flusher) == 0 &&
         !flusher_any (c->p->flusher, rest))
-      t->ops->extents (t, rest, zero_extent, &z);
+      ask_target (c, rest, zero_extent, &z);
     if (z.done == before && error->err == 0)
       zero_extent (&z, rest, EXTENT_DATA);
   }

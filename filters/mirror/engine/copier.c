@@ -61,6 +61,9 @@
 /* Most dirty runs that copiers_failing looks at. */
 #define FAILING_RUNS 1024
 
+/* Between two tries of a target that has no space left. */
+#define FULL_NS UINT64_C (1000000000)
+
 /* How long to sleep when nothing says otherwise; only a bound, waking is by
  * events.
  */
@@ -86,6 +89,7 @@ struct copiers {
 
   struct mutex lock;
   struct cond wake;             /* any of the below has changed; D has grown */
+  struct cond quiet;            /* busy is 0 */
 
   /* Protected by lock. */
   bool run, quit;
@@ -94,6 +98,8 @@ struct copiers {
   struct pace pace;
   struct retry retry;
   uint64_t zero_unit;           /* most bytes of a piece that is a hole */
+  bool full;                    /* the target said so; one try until due */
+  uint64_t full_due_ns;
   uint64_t cursor;
   uint64_t rounds;              /* how often the cursor has come to the end */
   struct hint *hint;            /* the newest; each copier has a spare one */
@@ -186,12 +192,37 @@ ask_and_cut_locked (struct copiers *c, struct copier *cp, struct range *r,
   return cut_locked (c, r, kind);
 }
 
+/* A full target is tried once in a while, by one thread. */
+static uint64_t
+full_delay_locked (struct copiers *c)
+{
+  uint64_t now = c->p->clock->now_ns (c->p->clock);
+
+  return c->full && now < c->full_due_ns ? c->full_due_ns - now : 0;
+}
+
+/* What a piece has found out about that: 0, -errno, or 1: nothing. */
+static void
+note_full_locked (struct copiers *c, int err)
+{
+  if (err == -ENOSPC) {
+    c->full = true;
+    c->full_due_ns = c->p->clock->now_ns (c->p->clock) + FULL_NS;
+  }
+  else if (err == 0 && c->full) {
+    c->full = false;
+    cond_broadcast (&c->wake);
+  }
+}
+
 /* This thread goes for r. */
 static void
 take_locked (struct copiers *c, struct range r, enum extent_kind kind)
 {
   uint64_t dirty, claimed;
 
+  if (c->full)
+    c->full_due_ns = c->p->clock->now_ns (c->p->clock) + FULL_NS;
   c->cursor = r.end;
   if (kind == EXTENT_DATA)
     pace_take (&c->pace, range_len (r), c->p->clock->now_ns (c->p->clock));
@@ -217,6 +248,8 @@ get_work (struct copier *cp, struct range *r, enum extent_kind *kind)
       continue;
     }
     wait = pace_delay_ns (&c->pace, c->p->clock->now_ns (c->p->clock));
+    if (wait == 0)
+      wait = full_delay_locked (c);
     if (wait > 0) {
       sleep_locked (c, wait);
       continue;
@@ -235,7 +268,9 @@ get_work (struct copier *cp, struct range *r, enum extent_kind *kind)
 
     if (!cut_locked (c, r, kind) && !ask_and_cut_locked (c, cp, r, kind))
       continue;
-    if (c->busy >= c->busy_max)
+    /* The lock was given up. */
+    if (!c->run || c->quit || c->busy >= c->busy_max ||
+        full_delay_locked (c) > 0)
       continue;
     take_locked (c, *r, *kind);
     cp->carrier.unit = c->unit;
@@ -290,7 +325,10 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
       mutex_lock (&c->lock);
       retry_failed (&c->retry, run, p->clock->now_ns (p->clock));
       mutex_unlock (&c->lock);
-      pair_mark (p, run);
+      if (error.side == SIDE_TARGET && error.err == -ENOTCONN)
+        pair_mark_suspect (p, run);
+      else
+        pair_mark (p, run);
     }
     pair_end_claim (p, range_len (run), error.err == 0);
     latency_record (p->latency, LATENCY_COPY,
@@ -304,9 +342,14 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
   if (some && error.err == 0 && c->retry.count > 0)
     retry_succeeded (&c->retry, run);
+  if (some)
+    note_full_locked (c, error.err < 0 && error.side == SIDE_SOURCE ? 1
+                      : error.err);
   adapt_zero_unit_locked (c, &cp->carrier);
   if (c->busy-- == c->busy_max)
     cond_signal (&c->wake);
+  if (c->busy == 0)
+    cond_broadcast (&c->quiet);
 }
 
 static void
@@ -399,6 +442,7 @@ copiers_new (struct pair *p, struct source *source,
   c->zero_unit = p->granularity > ZERO_UNIT ? p->granularity : ZERO_UNIT;
   mutex_init (&c->lock);
   cond_init (&c->wake);
+  cond_init (&c->quiet);
   pace_init (&c->pace, params->speed, now);
   retry_init (&c->retry, now);
 
@@ -431,6 +475,7 @@ copiers_free (struct copiers *c)
   }
   free (c->copier);
   free (c->hint);
+  cond_destroy (&c->quiet);
   cond_destroy (&c->wake);
   mutex_destroy (&c->lock);
   free (c);
@@ -443,6 +488,16 @@ copiers_run (struct copiers *c, bool run)
 
   c->run = run;
   cond_broadcast (&c->wake);
+}
+
+void
+copiers_stop (struct copiers *c)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  c->run = false;
+  while (c->busy > 0)
+    cond_wait (&c->quiet, &c->lock);
 }
 
 void

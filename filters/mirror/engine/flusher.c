@@ -21,8 +21,9 @@
 #define NEVER UINT64_MAX
 
 struct flusher {
+  struct target *target;        /* changes only between sessions */
+
   /* Constant. */
-  struct target *target;
   struct dirty *dirty;
   struct reasons *reasons;
 
@@ -60,7 +61,7 @@ flusher_new (struct target *target, uint64_t size, uint64_t granularity,
   f->target = target;
   f->dirty = dirty;
   f->reasons = reasons;
-  f->alive = true;
+  f->alive = target != NULL;
   atomic_init (&f->proved_synced, NEVER);
   atomic_init (&f->proved_settled, NEVER);
   mutex_init (&f->lock);
@@ -86,6 +87,18 @@ flusher_free (struct flusher *f)
   cond_destroy (&f->ended);
   mutex_destroy (&f->lock);
   free (f);
+}
+
+void
+flusher_session_begin (struct flusher *f, struct target *target)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  assert (!f->alive && !f->running && !f->queue);
+  f->target = target;
+  atomic_store (&f->proved_synced, NEVER);
+  atomic_store (&f->proved_settled, NEVER);
+  f->alive = true;
 }
 
 uint64_t

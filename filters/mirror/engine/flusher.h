@@ -36,8 +36,8 @@ struct flush_wait {
   struct target_req req;
 };
 
-/* The session begins.  D and its reasons belong to the caller and outlive the
- * flusher.  NULL: out of memory.
+/* target: the session that begins, or NULL: there is none yet.  D and its
+ * reasons belong to the caller and outlive the flusher.  NULL: out of memory.
  */
 extern struct flusher *flusher_new (struct target *target,
                                     uint64_t size, uint64_t granularity,
@@ -45,8 +45,12 @@ extern struct flusher *flusher_new (struct target *target,
                                     struct reasons *reasons);
 extern void flusher_free (struct flusher *f);
 
+/* A session begins; flusher_session_end must have returned. */
+extern void flusher_session_begin (struct flusher *f, struct target *target);
+
 /* To be asked before a request is submitted, and given to flusher_acked.  0
- * while no flush of this session has failed.
+ * while no flush has failed: of this session or of one before, since a server
+ * need not have forgotten.
  */
 extern uint64_t flusher_stamp (struct flusher *f);
 

@@ -333,12 +333,25 @@ gate_flush (struct gate *g, struct clock *clock, uint64_t deadline_ns)
   return drain_locked (g, clock, deadline_ns);
 }
 
-/* Wait until all slots whose regime is (of_job) or is not (!of_job) of that
- * job have been seen idle.  The current regime is not among them, so nobody
- * new can stay in one that has been seen idle.
+enum who { OF_JOB, OF_OTHERS, TEES_OF_JOB };
+
+static bool
+is_meant (const struct regime *r, const struct job *job, enum who who)
+{
+  switch (who) {
+  case OF_JOB: return r->job == job;
+  case OF_OTHERS: return r->job != job;
+  case TEES_OF_JOB: return r->job == job && r->kind == REGIME_TEE;
+  }
+  return false;
+}
+
+/* Wait until all slots whose regime is meant have been seen idle.  The current
+ * regime is not among them, so nobody new can stay in one that has been seen
+ * idle.
  */
 static void
-wait_slots (struct gate *g, const struct job *job, bool of_job)
+wait_slots (struct gate *g, const struct job *job, enum who who)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&g->lock);
   size_t i;
@@ -347,7 +360,7 @@ wait_slots (struct gate *g, const struct job *job, bool of_job)
   for (i = 0; i < SLOTS; ++i) {
     struct slot *s = &g->slots[i];
 
-    while ((s->regime.job == job) == of_job && !slot_idle (s))
+    while (is_meant (&s->regime, job, who) && !slot_idle (s))
       cond_wait (&g->idle, &g->lock);
   }
   atomic_fetch_sub (&g->waiters, 1);
@@ -356,11 +369,17 @@ wait_slots (struct gate *g, const struct job *job, bool of_job)
 void
 gate_wait_others (struct gate *g, const struct job *job)
 {
-  wait_slots (g, job, false);
+  wait_slots (g, job, OF_OTHERS);
 }
 
 void
 gate_wait_job (struct gate *g, const struct job *job)
 {
-  wait_slots (g, job, true);
+  wait_slots (g, job, OF_JOB);
+}
+
+void
+gate_wait_tees (struct gate *g, const struct job *job)
+{
+  wait_slots (g, job, TEES_OF_JOB);
 }

@@ -94,4 +94,9 @@ extern unsigned gate_held (struct gate *g);
  */
 extern void gate_wait_job (struct gate *g, const struct job *job);
 
+/* Block until every request that was to tee for `job` has ended.  The current
+ * regime must not be such a one, and none may be published meanwhile.
+ */
+extern void gate_wait_tees (struct gate *g, const struct job *job);
+
 #endif /* MIRROR_GATE_H */

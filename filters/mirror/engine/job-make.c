@@ -37,21 +37,47 @@ fill_pair (struct job *job, const struct job_params *params,
   if (params->sync == SYNC_FULL)
     reasons_raise (&p->reasons, 1);             /* the unfinished scan */
 
+  if (!target)
+    reasons_raise (&p->reasons, 1);             /* no session */
+
   p->dirty = dirty_new (p->size, p->granularity, &p->reasons);
   p->locks = rangelocks_new ();
+  p->waits = waits_new ();
   p->latency = latency_new ();
-  if (!p->dirty || !p->locks || !p->latency)
+  if (!p->dirty || !p->locks || !p->waits || !p->latency)
+    return -ENOMEM;
+  p->suspects = suspects_new (p->size, p->granularity,
+                              params->suspect_time_ns, p->dirty,
+                              &p->reasons);
+  if (!p->suspects)
     return -ENOMEM;
   p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
                             &p->reasons);
-  if (!p->flusher)
-    return -ENOMEM;
+  return p->flusher ? 0 : -ENOMEM;
+}
 
-  /* That the target is identical says nothing about its cache (rule I1). */
-  if (params->sync == SYNC_NONE)
-    flusher_acked (p->flusher, (struct range) { 0, p->size }, false,
-                   flusher_stamp (p->flusher));
-  return 0;
+void
+job_doubt_cache (struct job *job)
+{
+  struct pair *p = &job->pair;
+
+  flusher_acked (p->flusher, (struct range) { 0, p->size }, false,
+                 flusher_stamp (p->flusher));
+}
+
+static void
+init_session (struct job *job, const struct target *target)
+{
+  atomic_init (&job->session_over, target == NULL);
+  job->online = job->session.had_one = target != NULL;
+  job->session.wanted = target == NULL;
+  if (target)
+    job->session.facts = *target;
+  else {
+    job->session.due_ns = job_now_ns (job) + job_double_delay (job, 0);
+    job->stop_wanted = atomic_load (&job->on_error[SIDE_TARGET]) ==
+      ON_ERROR_STOP;
+  }
 }
 
 struct job *
@@ -73,6 +99,7 @@ job_new (struct mirror *m, const struct job_params *params,
   cond_init (&job->wake);
   cond_init (&job->drained_cond);
   cond_init (&job->unpinned);
+  cond_init (&job->session.wake);
   assert (strlen (params->id) <= JOB_ID_MAX);
   strcpy (job->id, params->id);
   job->source = source;
@@ -83,9 +110,11 @@ job_new (struct mirror *m, const struct job_params *params,
   job->keep = params->keep;
   job->old_target_state = "none";
   atomic_init (&job->max_pause_ns, params->max_pause_ns);
+  atomic_init (&job->timeout_ns, params->timeout_ns);
+  atomic_init (&job->on_error[SIDE_SOURCE], params->on_source_error);
+  atomic_init (&job->on_error[SIDE_TARGET], params->on_target_error);
   job->scanned = job->alone = params->sync == SYNC_NONE;
   job->status = JOB_UNDEFINED;
-  job->online = true;
 
   *err = 0;
   if (params->where) {
@@ -95,6 +124,10 @@ job_new (struct mirror *m, const struct job_params *params,
   }
   if (*err == 0)
     *err = fill_pair (job, params, target);
+  if (*err == 0)
+    init_session (job, target);
+  if (*err == 0 && target && params->sync == SYNC_NONE)
+    job_doubt_cache (job);
   if (*err == 0)
     job->copiers = copiers_new (&job->pair, source, &cp, job_on_idle, job, err);
   if (*err < 0) {
@@ -112,11 +145,14 @@ job_free (struct job *job)
   free (job->where);
   copiers_free (job->copiers);
   flusher_free (job->pair.flusher);
+  suspects_free (job->pair.suspects);
+  waits_free (job->pair.waits);
   rangelocks_free (job->pair.locks);
   dirty_free (job->pair.dirty);
   latency_free (job->pair.latency);
   if (job->pair.clock)          /* fill_pair has begun */
     rates_destroy (&job->pair.rates);
+  cond_destroy (&job->session.wake);
   cond_destroy (&job->unpinned);
   cond_destroy (&job->drained_cond);
   cond_destroy (&job->wake);

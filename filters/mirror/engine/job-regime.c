@@ -21,6 +21,20 @@ job_mode_tees_locked (const struct job *job)
     (job->copy_mode == COPY_AUTO && job->first_pass);
 }
 
+/* Who wants a pivot or a detach wants it of a job that is paused, too.  While
+ * a session is being ended or looked at, nobody may use it.
+ */
+void
+job_run_copiers_locked (struct job *job)
+{
+  const bool halt = job->wanted == HALT_PIVOT || job->wanted == HALT_DETACH;
+
+  copiers_run (job->copiers, job->go && !job->cancel && !job->completed &&
+               job->online && !job->lost && !job->session.checking &&
+               !job->stopped &&
+               (!job->paused || halt));
+}
+
 /* N says "not write-blocking" whenever requests do not tee: before the first
  * one tracks, until after the last was told to.
  *
@@ -41,7 +55,8 @@ job_publish_locked (struct job *job)
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
 
     tee = job_mode_tees_locked (job) && job->alone && job->online &&
-      !job->lost && job->tee_due_ns == 0;
+      !job->lost && !job->session.checking && !job->stopped &&
+      job->tee_due_ns == 0;
     source = m->pivoted ? pivoted_source (m->pivoted) : NULL;
   }
   if (job->published && tee == job->teeing) {
@@ -100,6 +115,8 @@ void
 job_shutdown_locked (struct job *job)
 {
   assert (job->ended && !job->have_grace);
+  if (!job->pair.target)        /* no session */
+    return;
   if (thread_start (&job->grace, "mirror-grace", grace_main, job) == 0)
     job->have_grace = true;
   else

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "errtext.h"
 #include "job.h"
 
 /* Back-off of teeing after a failed tee, and of flushes that fail. */
@@ -27,10 +28,12 @@ job_now_ns (const struct job *job)
 }
 
 uint64_t
-job_double_delay (uint64_t delay_ns)
+job_double_delay (const struct job *job, uint64_t delay_ns)
 {
+  const uint64_t least = job->m->config.backoff_min_ns;
+
   if (delay_ns == 0)
-    return BACKOFF_MIN_NS;
+    return least > 0 ? least : BACKOFF_MIN_NS;
   return delay_ns * 2 < BACKOFF_MAX_NS ? delay_ns * 2 : BACKOFF_MAX_NS;
 }
 
@@ -94,7 +97,7 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
   struct job *job = opaque;
   struct mirror_event ev = {
     .kind = EVENT_JOB_ERROR, .write = side == SIDE_TARGET, .err = -err,
-    .range = r,
+    .range = r, .action = job_error_action (job, side, err),
   };
   uint64_t now = job_now_ns (job);
   bool tell;
@@ -109,16 +112,19 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
       return;
     tell = note_error_locked (job, side, op, r, err, now);
 
-    if (side == SIDE_TARGET && tee && job->tee_due_ns == 0) {
+    if (side == SIDE_TARGET && tee && err != -ENOTCONN &&
+        job->tee_due_ns == 0) {
       if (now - job->tee_failed_ns > BACKOFF_FORGET_NS)
         job->tee_delay_ns = 0;
-      job->tee_delay_ns = job_double_delay (job->tee_delay_ns);
+      job->tee_delay_ns = job_double_delay (job, job->tee_delay_ns);
       job->tee_failed_ns = now;
       job->tee_due_ns = now + job->tee_delay_ns;
       cond_signal (&job->wake);
     }
     if (side == SIDE_TARGET && err == -ENOTCONN)
       job_lost_locked (job, err);
+    else
+      job_act_locked (job, ev.action, err);
   }
   if (tell)
     job_event (job, &ev);
@@ -204,37 +210,43 @@ job_tell_released (struct mirror *m, const char *reason, uint64_t held_ns)
     m->config.event (m->config.event_opaque, &ev);
 }
 
-/* offset is read first: progress made meanwhile is then missing in both.  What
+/* offset is read first: progress made meanwhile is then missing in both, and
+ * what becomes dirty after having been suspect counts twice for a moment.  What
  * has not been scanned counts as dirty, or a job that has just begun would
  * look like one that is done.  What a client has dirtied before the scan came
  * there, or the scan just now, is in both: not more can be unscanned than what
  * is left of the disk.
  */
-void
-job_progress (struct job *job, uint64_t *len, uint64_t *offset,
-              uint64_t *dirty, uint64_t *claimed)
+struct progress
+job_progress (struct job *job)
 {
-  uint64_t unscanned, known;
+  struct pair *p = &job->pair;
+  struct progress pr;
+  uint64_t known;
 
-  *offset = atomic_load (&job->pair.counters.progress_bytes);
-  unscanned = atomic_load (&job->pair.counters.unscanned_bytes);
-  dirty_bytes (job->pair.dirty, dirty, claimed);
-  known = *dirty + *claimed;
-  if (known + unscanned > job->pair.size)
-    unscanned = known < job->pair.size ? job->pair.size - known : 0;
-  *len = *offset + known + unscanned;
+  pr.offset = atomic_load (&p->counters.progress_bytes);
+  pr.unscanned = atomic_load (&p->counters.unscanned_bytes);
+  pr.suspect = suspects_bytes (p->suspects);
+  dirty_bytes (p->dirty, &pr.dirty, &pr.claimed);
+  known = pr.suspect + pr.dirty + pr.claimed;
+  if (known + pr.unscanned > p->size)
+    pr.unscanned = known < p->size ? p->size - known : 0;
+  pr.len = pr.offset + known + pr.unscanned;
+  return pr;
 }
 
 void
 job_progress_event (struct job *job, enum mirror_event_kind kind)
 {
-  struct mirror_event ev = { .kind = kind };
-  uint64_t dirty, claimed;
+  const struct progress pr = job_progress (job);
+  struct mirror_event ev = { .kind = kind, .len = pr.len,
+                             .offset = pr.offset };
 
-  job_progress (job, &ev.len, &ev.offset, &dirty, &claimed);
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
     ev.speed = job->speed;
+    if (kind == EVENT_JOB_COMPLETED && job->fail_err != 0)
+      ev.error = error_text (-job->fail_err);
   }
   job_event (job, &ev);
 }

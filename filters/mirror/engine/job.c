@@ -18,6 +18,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -36,30 +37,6 @@
 #define SLOW_TICK_NS UINT64_C (1000000000)
 
 /*-- the thread ---------------------------------------------------------*/
-
-static void
-handle_loss (struct job *job)
-{
-  struct pair *p = &job->pair;
-  struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
-                             .target_state = "offline" };
-  int err;
-
-  copiers_run (job->copiers, false);
-  job_publish (job);            /* `lost` is set: track */
-  p->target->ops->shutdown (p->target);
-  flusher_session_end (p->flusher);
-
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-
-    job->online = false;
-    job->lost = false;
-    err = job->lost_err;
-  }
-  ev.error = error_text (-err);
-  job_event (job, &ev);
-}
 
 static void
 tell_synced (struct job *job, bool synced)
@@ -94,8 +71,8 @@ settle (struct job *job, bool write_blocking, bool ready)
   if (!proved) {
     if (job_now_ns (job) < job->settle_due_ns)
       return false;
-    if (pair_flush (p) < 0) {
-      job->settle_delay_ns = job_double_delay (job->settle_delay_ns);
+    if (pair_flush (p, WAIT_FLUSH) < 0) {
+      job->settle_delay_ns = job_double_delay (job, job->settle_delay_ns);
       job->settle_due_ns = job_now_ns (job) + job->settle_delay_ns;
       return false;
     }
@@ -154,7 +131,8 @@ expire_hold (struct job *job)
 
 /* What is to be done in this round. */
 struct round {
-  bool end, lost, publish, write_blocking, ready, paused, holding;
+  bool end, fail, stop, lost, fresh, scan, publish, write_blocking, ready,
+    paused, holding;
   enum halt_kind wanted;
 };
 
@@ -164,7 +142,11 @@ look (struct job *job)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
   struct round r = {
     .end = job->cancel,
+    .fail = job->fail_err != 0,
+    .stop = job->stop_wanted,
     .lost = job->lost,
+    .fresh = job->session.fresh != NULL,
+    .scan = !job->scanned && job->online && !job->lost,
     .publish = job->tee_due_ns != 0,    /* stop teeing, or tee again */
     .write_blocking = job->copy_mode != COPY_BACKGROUND,
     .ready = job->ready,
@@ -173,8 +155,10 @@ look (struct job *job)
     .wanted = job->wanted,
   };
 
-  if (job->tee_due_ns != 0 && job_now_ns (job) >= job->tee_due_ns)
+  if (job->tee_due_ns != 0 && job_now_ns (job) >= job->tee_due_ns) {
     job->tee_due_ns = 0;
+    job->session.flapping = false;
+  }
   r.publish |= pass_ended_locked (job);
   return r;
 }
@@ -185,12 +169,24 @@ rest (struct job *job, bool settled)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
   uint64_t ns = settled ? SLOW_TICK_NS : TICK_NS, now = job_now_ns (job);
 
-  if (job->cancel || job->lost)
+  if (job->cancel || job->lost || job->session.fresh || job->stop_wanted ||
+      job->fail_err != 0)
     return;
   if (job->m->hold.since_ns != 0 && job->m->hold.until_ns < now + ns)
     ns = job->m->hold.until_ns > now ? job->m->hold.until_ns - now : 0;
   job->pair.clock->wait_until (job->pair.clock, &job->wake, &job->m->lock,
                                now + ns);
+}
+
+static void
+scan (struct job *job)
+{
+  if (scan_full (&job->pair, job->source, &job->stop) < 0)
+    return;
+  mutex_lock (&job->m->lock);
+  job->scanned = true;
+  mutex_unlock (&job->m->lock);
+  reasons_lower (&job->pair.reasons, 1);        /* the unfinished scan */
 }
 
 /* One round; returns false when the job is to end. */
@@ -203,10 +199,20 @@ job_round (struct job *job)
   if (r.end)
     return false;
   pair_note_rates (&job->pair);
+  if (r.fail) {
+    job_fail (job);
+    return false;
+  }
+  if (r.stop)
+    job_stop (job);
   if (r.lost)
-    handle_loss (job);
+    job_session_end (job);
+  else if (r.fresh)
+    job_session_begin (job);
   else if (r.publish)
     job_publish (job);
+  if (r.scan)
+    scan (job);
   if (r.holding)
     expire_hold (job);
   else if (r.wanted != HALT_NONE) {
@@ -231,19 +237,11 @@ job_start (struct job *job)
   mutex_unlock (&m->lock);
 
   gate_wait_others (m->gate, job);
-  copiers_run (job->copiers, true);
-  if (job->sync == SYNC_NONE)
-    return;
   mutex_lock (&m->lock);
   job->alone = true;
+  job_run_copiers_locked (job);
   mutex_unlock (&m->lock);
   job_publish (job);
-  if (scan_full (&job->pair, job->source, &job->stop) == 0) {
-    mutex_lock (&m->lock);
-    job->scanned = true;
-    mutex_unlock (&m->lock);
-    reasons_lower (&job->pair.reasons, 1);      /* the unfinished scan */
-  }
 }
 
 /* Keep what there is to say of a job that has ended. */
@@ -251,14 +249,17 @@ static void
 remember_locked (struct job *job)
 {
   struct mirror_status *last = &job->m->last;
-  uint64_t dirty, claimed;
+  const struct progress pr = job_progress (job);
 
   memset (last, 0, sizeof *last);
   last->last_job.set = true;
   memcpy (last->last_job.id, job->id, sizeof job->id);
-  last->last_job.cancelled = !job->completed;
-  job_progress (job, &last->last_job.len, &last->last_job.offset,
-                &dirty, &claimed);
+  last->last_job.cancelled = !job->completed && job->fail_err == 0;
+  if (job->fail_err != 0)
+    snprintf (last->last_job.error, sizeof last->last_job.error, "%s",
+              error_text (-job->fail_err));
+  last->last_job.len = pr.len;
+  last->last_job.offset = pr.offset;
   last->last_job.when = (int64_t) time (NULL);
 }
 
@@ -275,6 +276,8 @@ wind_up (struct job *job)
   mutex_lock (&m->regime_lock);
   assert (job->ended);
   mutex_unlock (&m->regime_lock);
+  atomic_store (&job->stop, true);
+  job_session_stop (job);
   copiers_run (job->copiers, false);
   gate_wait_job (m->gate, job);
   copiers_free (job->copiers);
@@ -326,8 +329,8 @@ conclude (struct job *job)
                              .target_state = job->old_target_state };
 
   job_event (job, &ev);
-  job_progress_event (job, job->completed ? EVENT_JOB_COMPLETED
-                      : EVENT_JOB_CANCELLED);
+  job_progress_event (job, job->completed || job->fail_err != 0
+                      ? EVENT_JOB_COMPLETED : EVENT_JOB_CANCELLED);
   job_set_status (job, JOB_CONCLUDED);
 
   /* Who is told that it is gone finds out from this how it ended. */

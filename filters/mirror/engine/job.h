@@ -14,6 +14,7 @@
  *   1  mirror.lock                 the job pointer and the job's state
  *   2  copiers.lock  flusher.lock  choosing work; U and the flush in flight
  *      pivoted.lock                the session after a pivot
+ *      suspects.lock
  *   3  dirty.lock  rangelocks.lock  gate.lock  rates.lock      leaves
  *
  * No mutex is held across I/O, across a callback out of the engine (but for
@@ -51,13 +52,14 @@ struct job {
   uint64_t buf_size;
   enum sync_mode sync;
 
-  _Atomic bool stop;            /* end the scan */
+  _Atomic bool stop;            /* end the scan, and connecting */
   _Atomic bool session_over;
 
   bool keep;                    /* when concluded, until dismissed */
   char *where;                  /* for a pivot; or NULL */
 
-  _Atomic uint64_t max_pause_ns;
+  _Atomic uint64_t max_pause_ns, timeout_ns;
+  _Atomic unsigned on_error[2]; /* enum on_error, by enum pair_side */
 
   /* Changed under mirror.regime_lock. */
   bool held;                    /* the gate is, for this job */
@@ -80,6 +82,10 @@ struct job {
   bool online;                  /* there is a session */
   bool lost;                    /* ... and it has just ended */
   int lost_err;
+  bool stop_wanted;             /* an error wants the job to pause */
+  bool stopped;                 /* it has: nothing is teed until resumed */
+  enum io_status io_status;
+  int fail_err;                 /* an error wants it to fail: -errno */
 
   /* After a failed tee: track until tee_due_ns.  Zero: tee. */
   uint64_t tee_due_ns, tee_failed_ns, tee_delay_ns;
@@ -96,6 +102,23 @@ struct job {
   enum halt_kind wanted;
   unsigned pins;                /* callers that use the job without a lock */
   struct cond unpinned;
+
+  struct {                      /* job-session.c */
+    struct thread thread;
+    bool have_thread, quit;
+    struct cond wake;           /* for that thread */
+    bool wanted;                /* there is none; due_ns: the next try */
+    bool connecting;
+    struct target *fresh;       /* connected; nobody uses it yet */
+    bool checking;              /* it is used, but not teed to yet */
+    bool had_one;
+    struct target facts;        /* what the latest was like */
+    int told_err;               /* why the latest try failed; its thread's */
+    unsigned reconnects;
+    uint64_t due_ns, delay_ns;
+    uint64_t lost_ns[3];        /* the latest losses, the last is the latest */
+    bool flapping;
+  } session;
 
   struct {                      /* switch.c; `running`: the job's thread */
     struct thread thread;
@@ -159,6 +182,11 @@ extern void job_main (void *job);
 
 /* job-make.c: the two above. */
 
+/* Nothing says that what the target has now is more than its cache: until a
+ * good flush all of it is in U (rule I1).
+ */
+extern void job_doubt_cache (struct job *job);
+
 /*-- job-regime.c -------------------------------------------------------*/
 
 /* Publish the regime that the job's mode and target call for; the caller
@@ -168,6 +196,9 @@ extern void job_publish_locked (struct job *job);
 
 /* Is the mode one of teeing now?  Under mirror.lock. */
 extern bool job_mode_tees_locked (const struct job *job);
+
+/* Copiers run if nothing speaks against it.  Under mirror.lock. */
+extern void job_run_copiers_locked (struct job *job);
 
 /* The same; takes regime_lock. */
 extern void job_publish (struct job *job);
@@ -197,12 +228,47 @@ extern void job_lost_locked (struct job *job, int err);
  */
 extern void job_shutdown_locked (struct job *job);
 
+/* job-error.c: what an error of that side means now: anything but
+ * ON_ERROR_ENOSPC.
+ */
+extern enum on_error job_error_action (const struct job *job,
+                                       enum pair_side side, int err);
+
+/* The job is to fail or to stop, or to go on as it is; the caller holds
+ * mirror.lock.
+ */
+extern void job_act_locked (struct job *job, enum on_error action, int err);
+
+/* ... it does; the job's thread.  job_fail ends it like a cancel. */
+extern void job_fail (struct job *job);
+extern void job_stop (struct job *job);
+
+/* No requests of the job, no copies, no target; the caller holds regime_lock
+ * and has set job->cancel.
+ */
+extern void job_abort_locked (struct job *job);
+
+/*-- job-session.c ------------------------------------------------------*/
+
+extern int job_session_start (struct job *job);
+
+/* After job->stop has been set; blocks until the thread has ended. */
+extern void job_session_stop (struct job *job);
+
+/* The session is lost: end it.  Blocks until nothing of it is in flight; the
+ * job's thread.
+ */
+extern void job_session_end (struct job *job);
+
+/* Use the session that the thread has opened; the job's thread. */
+extern void job_session_begin (struct job *job);
+
 /*-- job-tell.c ---------------------------------------------------------*/
 
 extern uint64_t job_now_ns (const struct job *job);
 
 /* The next delay of a back-off; 0: none yet. */
-extern uint64_t job_double_delay (uint64_t delay_ns);
+extern uint64_t job_double_delay (const struct job *job, uint64_t delay_ns);
 
 /* The pair's and the copiers' callbacks; opaque is the job. */
 extern void job_on_work (void *opaque);
@@ -229,8 +295,13 @@ extern void job_tell_released (struct mirror *m, const char *reason,
 /* Send an event; fills in the id.  No locks held. */
 extern void job_event (struct job *job, struct mirror_event *ev);
 
-/* len, offset and what is left, exact now.  Any locks. */
-extern void job_progress (struct job *job, uint64_t *len, uint64_t *offset,
-                          uint64_t *dirty, uint64_t *claimed);
+/* How far the job is, in bytes; len - offset is the sum of what follows. */
+struct progress {
+  uint64_t len, offset;
+  uint64_t dirty, claimed, suspect, unscanned;
+};
+
+/* Exact now.  Any locks of level 1 or less. */
+extern struct progress job_progress (struct job *job);
 
 #endif /* MIRROR_JOB_H */

@@ -80,6 +80,9 @@ struct source_ops {
 /* Embed as first member.  A source may be used by several threads at once. */
 struct source {
   const struct source_ops *ops;
+  uint32_t block;               /* a change that failed may have spoilt what
+                                 * it touches of this unit: a power of two,
+                                 * 1 ... TARGET_MAX_BLOCK; 0 counts as 1 */
   bool can_flush;               /* flush may be called */
   bool can_fast_zero;           /* LEG_FAST_ZERO may be passed */
   bool can_extents;             /* extents may be called */

@@ -357,7 +357,8 @@ install (struct mirror *m, struct job *job)
     m->job = job;
 
     /* A session that ended before this is noticed by the first request. */
-    mirror_watch (m, job->pair.target);
+    if (job->pair.target)
+      mirror_watch (m, job->pair.target);
   }
   job_publish_locked (job);
   return 0;
@@ -375,9 +376,9 @@ mirror_start (struct mirror *m, const struct job_params *params,
   assert (is_power_of_2 (params->granularity) &&
           params->granularity >= MIRROR_MIN_GRANULARITY &&
           params->granularity <= MIRROR_MAX_GRANULARITY &&
-          params->granularity >= target->block &&
-          params->buf_size >= params->granularity &&
-          target->size >= m->config.size);
+          params->buf_size >= params->granularity);
+  assert (!target || (params->granularity >= target->block &&
+                      target->size >= m->config.size));
 
   join_old_thread (m);
   if (current_source (m))
@@ -385,9 +386,12 @@ mirror_start (struct mirror *m, const struct job_params *params,
   job = job_new (m, params, source, target, &r);
   if (!job)
     return r;
+  if (!target)
+    ev.target_state = "connecting";
   r = begin_start (m);
   if (r == 0) {
-    if (params->sync == SYNC_NONE)
+    r = job_session_start (job);
+    if (r == 0 && params->sync == SYNC_NONE)
       r = hold_and_drain (m, params->max_pause_ns);
     if (r == 0) {
       r = install (m, job);
@@ -399,6 +403,8 @@ mirror_start (struct mirror *m, const struct job_params *params,
     mutex_unlock (&m->lock);
   }
   if (r < 0) {
+    atomic_store (&job->stop, true);
+    job_session_stop (job);
     job_free (job);
     return r;
   }
@@ -409,6 +415,7 @@ mirror_start (struct mirror *m, const struct job_params *params,
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   job->go = true;
+  cond_signal (&job->session.wake);
   cond_signal (&job->wake);
   return 0;
 }

@@ -34,6 +34,15 @@ enum copy_mode { COPY_BACKGROUND, COPY_WRITE_BLOCKING, COPY_AUTO };
  */
 enum sync_mode { SYNC_FULL, SYNC_NONE };
 
+/* What an error of a side means to the job.  QEMU's words: ignore: it is tried
+ * again, for ever; report: the job fails; stop: it pauses, and nothing is teed
+ * until it is resumed; enospc: stop if the disk is full, else report.
+ */
+enum on_error { ON_ERROR_IGNORE, ON_ERROR_REPORT, ON_ERROR_ENOSPC,
+                ON_ERROR_STOP };
+
+enum io_status { IO_OK, IO_FAILED, IO_NOSPACE };
+
 #define MIRROR_MIN_GRANULARITY 512u
 #define MIRROR_MAX_GRANULARITY (64u << 20)
 #define MIRROR_MAX_BUF_SIZE (UINT64_C (1) << 30)
@@ -64,6 +73,7 @@ struct mirror_event {
   const char *error;
   bool write;                   /* false: reading the source failed */
   int err;                      /* errno, positive */
+  enum on_error action;         /* of JOB_ERROR; never ON_ERROR_ENOSPC */
   struct range range;
   const char *target_state;
   bool synced;
@@ -81,11 +91,13 @@ struct mirror_config {
   struct clock *clock;
   bool told_flush;              /* clients were told that they may flush */
 
-  /* Connect once more to a target that clients were moved to; where is that of
-   * its job: see pivoted.h.  NULL: impossible.
+  /* Connect once more to the target of a job, also after clients were moved to
+   * it; where is the job's.  Blocks, but returns soon with -ECANCELED when
+   * *stop becomes true.  0 and *target, or -errno.  NULL: impossible.
    */
-  int (*reopen) (void *opaque, const char *where, struct target **target);
-  uint64_t target_timeout_ns;
+  int (*reopen) (void *opaque, const char *where, const _Atomic bool *stop,
+                 struct target **target);
+  uint64_t backoff_min_ns;      /* 0: half a second */
 
   mirror_event_fn *event;       /* may be NULL */
   void *event_opaque;
@@ -143,12 +155,16 @@ struct job_params {
   uint64_t speed;               /* bytes per second, 0 = no limit */
   uint64_t buf_size;            /* bytes in flight, at least a granule */
   uint64_t max_pause_ns;        /* longest that clients are held at once */
+  uint64_t timeout_ns;          /* longest that they wait for the target */
+  uint64_t suspect_time_ns;     /* see suspects.h */
+  enum on_error on_source_error, on_target_error;
   unsigned copiers;             /* threads; 0 = default */
   bool keep;                    /* when concluded, until dismissed */
 };
 
 /* Start a mirror to target, reading through source (a handle that
- * several threads may use, alive until the job has ended).  Takes over target
+ * several threads may use, alive until the job has ended).  target NULL: it is
+ * connected to by config.reopen, again and again.  Takes over target
  * when it succeeds.  Returns 0, or -EBUSY (there is a job: *status tells its
  * state), -ENOMEM, -EAGAIN (no thread); with SYNC_NONE, which must hold the
  * clients until their older requests have ended, also -ETIMEDOUT after
@@ -200,6 +216,12 @@ extern int mirror_set_buf_size (struct mirror *m, const char *id,
                                 uint64_t bytes, enum job_status *status);
 extern int mirror_set_max_pause (struct mirror *m, const char *id,
                                  uint64_t ns, enum job_status *status);
+extern int mirror_set_timeout (struct mirror *m, const char *id, uint64_t ns,
+                               enum job_status *status);
+
+/* From the next error on. */
+extern int mirror_set_on_error (struct mirror *m, const char *id, bool target,
+                                enum on_error what, enum job_status *status);
 
 /*-- barrier and fence --------------------------------------------------*/
 
@@ -258,7 +280,8 @@ struct mirror_error {
 struct mirror_status {
   bool pivoted, held, fenced;
   bool pivoted_online;
-  uint64_t reconnects;          /* to the target that clients were moved to */
+  uint64_t reconnects;          /* to the job's target, else to the one that
+                                 * clients were moved to */
   bool have_job;
   char id[JOB_ID_MAX + 1];
   enum job_status status;
@@ -268,10 +291,12 @@ struct mirror_status {
   bool scanning;                /* the first pass over the extents goes on */
   enum copy_mode copy_mode;
   enum sync_mode sync;
+  enum on_error on_source_error, on_target_error;
+  enum io_status io_status;     /* why it has stopped; IO_OK: nothing has */
   uint64_t speed, granularity, buf_size;
-  uint64_t len, offset;         /* len - offset = the sum of these three */
-  uint64_t dirty_bytes, inflight_bytes, unscanned_bytes;
-  bool target_online;
+  uint64_t len, offset;         /* len - offset = the sum of these four */
+  uint64_t dirty_bytes, inflight_bytes, suspect_bytes, unscanned_bytes;
+  bool target_online, target_connecting;
   uint64_t target_size;
   uint32_t target_block;        /* the least it takes, bytes */
   unsigned connections;
@@ -284,7 +309,7 @@ struct mirror_status {
   struct {
     bool set;
     char id[JOB_ID_MAX + 1];
-    char error[128];            /* "" = none */
+    char error[128];            /* why it has failed; "" = it has not */
     bool cancelled;
     uint64_t len, offset;
     int64_t when;               /* end, seconds since the epoch */
@@ -313,7 +338,9 @@ extern struct dirty *mirror_peek_dirty (struct mirror *m);      /* or NULL */
 extern struct dirty *mirror_peek_unflushed (struct mirror *m, int which);
 extern struct rangelocks *mirror_peek_locks (struct mirror *m);
 extern bool mirror_peek_scanned (struct mirror *m);
+extern bool mirror_peek_suspect (struct mirror *m, struct range r);
 extern const void *mirror_peek_disk (struct mirror *m); /* NULL: the source */
 extern bool mirror_peek_completed (struct mirror *m);   /* the job is */
+extern bool mirror_peek_failed (struct mirror *m);      /* ... by an error */
 
 #endif /* MIRROR_MIRROR_H */

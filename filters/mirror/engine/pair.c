@@ -38,6 +38,28 @@ pair_note_rates (struct pair *p)
   rates_note (&p->rates, &now);
 }
 
+void
+pair_mark_suspect (struct pair *p, struct range r)
+{
+  suspects_add (p->suspects, r, pair_now_ns (p));
+  p->work (p->opaque);
+}
+
+void
+pair_source_failed (struct pair *p, const struct source *source,
+                    struct range r)
+{
+  if (source->block > 1)
+    r = range_outer (r, source->block, p->size);
+  pair_mark_suspect (p, r);
+}
+
+uint64_t
+pair_now_ns (const struct pair *p)
+{
+  return p->clock->now_ns (p->clock);
+}
+
 struct range
 pair_lock_range (const struct pair *p, struct range r)
 {
@@ -64,13 +86,16 @@ pair_end_claim (struct pair *p, uint64_t bytes, bool ok)
 }
 
 int
-pair_flush (struct pair *p)
+pair_flush (struct pair *p, enum wait_kind kind)
 {
   struct flush_wait w;
+  struct wait wait;
   int r;
 
+  waits_begin (p->waits, &wait, kind, pair_now_ns (p));
   flusher_begin (p->flusher, &w);
   r = flusher_wait (p->flusher, &w);
+  waits_end (p->waits, &wait);
   if (r < 0) {
     p->work (p->opaque);
     p->failed (p->opaque, SIDE_TARGET, false, "flush",

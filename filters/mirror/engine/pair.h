@@ -2,8 +2,9 @@
 /* The two sides of one job and what is known of their difference: all that
  * tee, copier and scan need, and all that they share.
  *
- * The fields are constant while the job lives; what they point to has locks
- * of its own.  Functions are thread-safe.
+ * The fields are constant while the job lives, but for the target, which
+ * changes with the session; what they point to has locks of its own.  Functions
+ * are thread-safe.
  */
 
 #ifndef MIRROR_PAIR_H
@@ -20,7 +21,9 @@
 #include "rangelock.h"
 #include "rates.h"
 #include "reasons.h"
+#include "suspects.h"
 #include "sync.h"
+#include "waits.h"
 
 struct pair_counters {          /* see struct mirror_counters */
   _Atomic uint64_t copied_bytes, zeroed_bytes, teed_bytes, tracked_bytes,
@@ -42,11 +45,14 @@ struct pair {
   uint64_t size, granularity;   /* bytes */
   bool unmap, detect_zeroes, target_is_zero, defer_flush; /* see job_params */
   struct clock *clock;
-  struct target *target;
+  struct target *target;        /* NULL: no session.  For tees and copies
+                                 * only: it stays while one is under way */
   struct dirty *dirty;          /* D */
+  struct suspects *suspects;    /* belong to D */
   struct reasons reasons;       /* N */
   struct rangelocks *locks;
   struct flusher *flusher;      /* U, synced */
+  struct waits *waits;          /* for the target */
   struct pair_counters counters;
   struct latency *latency;
   struct rates rates;
@@ -73,6 +79,13 @@ extern uint64_t pair_mark (struct pair *p, struct range r);
 extern struct rates_point pair_point (struct pair *p);
 extern void pair_note_rates (struct pair *p);
 
+/* The same, and whatever it was that failed may still happen: suspects.h. */
+extern void pair_mark_suspect (struct pair *p, struct range r);
+
+/* The source has failed to change r. */
+extern void pair_source_failed (struct pair *p, const struct source *source,
+                                struct range r);
+
 /* What must be locked to write r to the target, which may have to write whole
  * blocks: r rounded out to them.
  */
@@ -86,7 +99,11 @@ extern struct target_req pair_zero_req (const struct pair *p,
 /* A claim of that many bytes has ended; ok: the two sides became equal. */
 extern void pair_end_claim (struct pair *p, uint64_t bytes, bool ok);
 
-/* Flush the target; on failure all of U is dirty (flusher.h).  0 or -errno. */
-extern int pair_flush (struct pair *p);
+/* Flush the target; on failure all of U is dirty (flusher.h).  0 or -errno.
+ * kind: WAIT_TARGET for a client, or WAIT_FLUSH.
+ */
+extern int pair_flush (struct pair *p, enum wait_kind kind);
+
+extern uint64_t pair_now_ns (const struct pair *p);
 
 #endif /* MIRROR_PAIR_H */

@@ -31,6 +31,7 @@ struct pivoted {
   bool several;                 /* connections */
   bool coherent;                /* ... which agree after a flush */
   struct thread thread;
+  _Atomic bool stop;            /* quit or give_up: do not open it any more */
 
   struct mutex lock;
   struct cond wake;             /* for the thread */
@@ -45,7 +46,7 @@ struct pivoted {
   uint64_t reconnects;          /* how many have been made after that */
 
   /* Acknowledgements of this session, and how many of them a good flush has
-   * covered.
+   * covered.  The first stands for those of the sessions before that none has.
    */
   uint64_t acked, flushed;
 
@@ -53,6 +54,11 @@ struct pivoted {
    * them a client's flush, or FUA, has failed for it.
    */
   uint64_t forgotten, told, told_fua;
+
+  /* A flush has failed, which was told then.  What it should have made durable
+   * may never be, and be gone after any later loss.
+   */
+  bool limbo;
   uint64_t noted;               /* ... and up to which `changed` has */
   bool quit, give_up;
 };
@@ -75,7 +81,9 @@ lost_locked (struct pivoted *p, int err)
   p->session++;
   if (p->acked > p->flushed)
     p->forgotten++;
-  p->acked = p->flushed = 0;
+  /* The server may have it in its cache still, and lose it the next time. */
+  p->acked = p->acked > p->flushed;
+  p->flushed = 0;
   cond_signal (&p->wake);
 }
 
@@ -115,8 +123,7 @@ put_target (struct pivoted *p, int result, bool durable)
   else if (result == 0 && !durable) {
     if (p->lost)
       p->forgotten++;
-    else
-      p->acked++;
+    p->acked++;
   }
   assert (p->users > 0);
   if (--p->users == 0)
@@ -137,7 +144,7 @@ replace_session (struct pivoted *p, struct target *old)
   while (p->users > 0)
     cond_wait (&p->wake, &p->lock);
   p->target = NULL;
-  forgot = p->forgotten > p->noted;
+  forgot = p->forgotten > p->noted || p->limbo;
   p->noted = p->forgotten;
   err = p->lost_err;
   tell = !p->give_up;           /* else nobody has this disk any more */
@@ -153,7 +160,8 @@ replace_session (struct pivoted *p, struct target *old)
     old = NULL;
     r = -ENOTCONN;
     if (p->config.reopen)
-      r = p->config.reopen (p->config.reopen_opaque, p->where, &target);
+      r = p->config.reopen (p->config.reopen_opaque, p->where, &p->stop,
+                            &target);
     mutex_lock (&p->lock);
     if (r == 0)
       break;
@@ -268,6 +276,8 @@ flush_session (struct pivoted *p, uint64_t deadline_ns)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
   if (r == 0 && p->session == session && p->flushed < acked)
     p->flushed = acked;
+  if (r < 0 && r != -ENOTCONN)
+    p->limbo = true;
   return r;
 }
 
@@ -455,9 +465,11 @@ pivoted_new (const struct pivoted_config *config, struct target *target,
     return NULL;
   }
   p->source = (struct source) {
-    .ops = &pivoted_ops, .can_flush = target->can_flush, .can_extents = true,
+    .ops = &pivoted_ops, .block = target->block,
+    .can_flush = target->can_flush, .can_extents = true,
   };
   p->config = *config;
+  p->acked = !target->can_flush;        /* nobody could flush what is there */
   p->several = target->connections > 1;
   p->coherent = target->can_multi_conn && target->can_flush;
   p->target = target;
@@ -485,6 +497,7 @@ pivoted_free (struct pivoted *p)
     return;
   mutex_lock (&p->lock);
   p->quit = true;
+  atomic_store (&p->stop, true);
   cond_signal (&p->wake);
   mutex_unlock (&p->lock);
   thread_join (&p->thread);
@@ -536,6 +549,7 @@ pivoted_give_up (struct pivoted *p)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
 
   p->give_up = true;
+  atomic_store (&p->stop, true);
   cond_broadcast (&p->online);
   cond_signal (&p->wake);
 }

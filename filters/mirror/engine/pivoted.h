@@ -37,7 +37,8 @@ struct pivoted_config {
   /* Connect to the same export again; started, ready for requests.  Returns 0
    * and *target, or -errno.  May block for timeout_ns.  NULL: impossible.
    */
-  int (*reopen) (void *opaque, const char *where, struct target **target);
+  int (*reopen) (void *opaque, const char *where, const _Atomic bool *stop,
+                 struct target **target);
   void *reopen_opaque;
   const char *where;            /* for reopen; copied; may be NULL */
 

@@ -5,9 +5,11 @@
 
 #include <config.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
+#include "errtext.h"
 #include "job.h"
 
 static void
@@ -29,11 +31,12 @@ get_counters (struct job *job, struct mirror_counters *to)
 static void
 get_target_locked (struct job *job, struct mirror_status *st)
 {
-  const struct target *t = job->pair.target;
+  const struct target *t = &job->session.facts;
 
   st->target_online = job->online && !job->lost;
-  if (!t)
-    return;
+  st->target_connecting = !st->target_online &&
+    (!job->session.had_one || job->session.connecting);
+  st->reconnects = job->session.reconnects;
   st->target_size = t->size;
   st->target_block = t->block;
   st->connections = t->connections;
@@ -48,6 +51,7 @@ static void
 get_status_locked (struct mirror *m, struct mirror_status *st)
 {
   struct job *job = m->job;
+  struct progress pr;
 
   memset (st, 0, sizeof *st);
   st->last_job = m->last.last_job;
@@ -59,6 +63,7 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   if (!job || job->status == JOB_UNDEFINED || job->status == JOB_NULL)
     return;
 
+  pr = job_progress (job);
   st->have_job = true;
   memcpy (st->id, job->id, sizeof st->id);
   st->status = job->status;
@@ -71,12 +76,18 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   st->granularity = job->pair.granularity;
   st->buf_size = job->buf_size;
   st->auto_dismiss = !job->keep;
+  st->on_source_error = atomic_load (&job->on_error[SIDE_SOURCE]);
+  st->on_target_error = atomic_load (&job->on_error[SIDE_TARGET]);
+  st->io_status = job->io_status;
   if (job->status == JOB_CONCLUDED && !job->completed)  /* QEMU's text */
-    strcpy (st->error, "Operation canceled");
-  job_progress (job, &st->len, &st->offset, &st->dirty_bytes,
-                &st->inflight_bytes);
-  st->unscanned_bytes = st->len - st->offset - st->dirty_bytes -
-    st->inflight_bytes;
+    snprintf (st->error, sizeof st->error, "%s", job->fail_err != 0
+              ? error_text (-job->fail_err) : "Operation canceled");
+  st->len = pr.len;
+  st->offset = pr.offset;
+  st->dirty_bytes = pr.dirty;
+  st->inflight_bytes = pr.claimed;
+  st->suspect_bytes = pr.suspect;
+  st->unscanned_bytes = pr.unscanned;
   st->busy = st->inflight_bytes > 0;
   st->teeing = atomic_load (&job->teeing);
   get_target_locked (job, st);
@@ -180,12 +191,28 @@ mirror_peek_scanned (struct mirror *m)
   return m->job && m->job->scanned;
 }
 
+bool
+mirror_peek_suspect (struct mirror *m, struct range r)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->job && suspects_any (m->job->pair.suspects, r);
+}
+
 const void *
 mirror_peek_disk (struct mirror *m)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
   return m->pivoted;
+}
+
+bool
+mirror_peek_failed (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->job && m->job->cancel && m->job->fail_err != 0;
 }
 
 bool

@@ -24,12 +24,13 @@
 static bool
 may_begin (struct job *job)
 {
-  uint64_t len, offset, dirty, claimed;
+  struct progress pr;
 
   if (reasons_none (&job->pair.reasons, true))
     return true;
-  job_progress (job, &len, &offset, &dirty, &claimed);
-  return len - offset <= LITTLE && dirty + claimed == len - offset;
+  pr = job_progress (job);
+  return pr.dirty + pr.claimed <= LITTLE && pr.suspect == 0 &&
+    pr.unscanned == 0;
 }
 
 static int
@@ -55,13 +56,18 @@ flush_main (void *vp)
   struct job *job = vp;
   struct pair *p = &job->pair;
   struct flush_wait w;
+  struct wait wait;
   int source, target = 0;
 
-  if (p->target->can_flush)
+  if (p->target->can_flush) {
+    waits_begin (p->waits, &wait, WAIT_FLUSH, pair_now_ns (p));
     flusher_begin (p->flusher, &w);
+  }
   source = flush_source (job);
-  if (p->target->can_flush)
+  if (p->target->can_flush) {
     target = flusher_wait (p->flusher, &w);
+    waits_end (p->waits, &wait);
+  }
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
   job->flush.source = source;
@@ -198,7 +204,7 @@ all_halt (struct job *job, uint64_t *began_ns, const char **why)
   r = flush_source (job);
   *why = "flushing the source failed";
   if (r == 0 && p->target->can_flush) {
-    r = pair_flush (p);
+    r = pair_flush (p, WAIT_FLUSH);
     *why = "flushing the target failed";
   }
   if (r < 0)
@@ -238,14 +244,15 @@ on_pivoted_changed (void *opaque, int err, bool forgot)
 }
 
 static int
-reopen (void *opaque, const char *where, struct target **target)
+reopen (void *opaque, const char *where, const _Atomic bool *stop,
+        struct target **target)
 {
   struct mirror *m = opaque;
   int r;
 
   if (!m->config.reopen)
     return -ENOTCONN;
-  r = m->config.reopen (m->config.event_opaque, where, target);
+  r = m->config.reopen (m->config.event_opaque, where, stop, target);
   if (r == 0)
     mirror_watch (m, *target);
   return r;
@@ -260,7 +267,7 @@ give_target (struct job *job, const char **why)
   struct mirror *m = job->m;
   struct pivoted_config config = {
     .clock = m->config.clock, .size = m->config.size,
-    .timeout_ns = m->config.target_timeout_ns,
+    .timeout_ns = atomic_load (&job->timeout_ns),
     .reopen = reopen, .reopen_opaque = m, .where = job->where,
     .changed = on_pivoted_changed, .opaque = m,
   };
@@ -351,8 +358,7 @@ failed (struct job *job, enum halt_kind kind, int err, const char *why,
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
     job->wanted = HALT_NONE;
-    if (!job->cancel)
-      copiers_run (job->copiers, !job->paused && job->online && !job->lost);
+    job_run_copiers_locked (job);
     if (kind == HALT_HOLD) {
       m->hold.result = err;
       m->hold.why = why;
@@ -375,10 +381,12 @@ switch_try (struct job *job, enum halt_kind kind)
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-    gone = job->lost || !job->online;
+    gone = job->lost || !job->online || job->stopped;
+    if (job->stopped)
+      why = "the job has stopped because of an error";
   }
   if (gone) {
-    failed (job, kind, -ENOTCONN, "the target is offline", 0);
+    failed (job, kind, -ENOTCONN, why ? why : "the target is offline", 0);
     return true;
   }
   job_publish (job);            /* from now on it tees */

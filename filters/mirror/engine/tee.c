@@ -6,7 +6,7 @@
  *   1. N is raised: a track request is a reason not to be synced.
  *   2. The source does it, in this thread.
  *   3. The range is marked, rounded outward - also if the source failed,
- *      since it may have done half of it.
+ *      since it may have done half of it, and do the rest later: suspect.
  *   4. N is lowered; the caller counts out and replies.
  *
  * Tee:
@@ -23,7 +23,8 @@
  *      leg is awaited.
  *   4. The target's acknowledgement enters U - if its session is still there.
  *   5. Any leg bad: the range is marked again, rounded outward, before
- *      anybody is released (I3).  Nothing is cleared after an I/O.
+ *      anybody is released (I3).  Nothing is cleared after an I/O.  What may
+ *      still happen - no reply, or a source that failed - is suspect.
  *   6. The claim ends, the lock is released, the client gets the source's
  *      result.
  *
@@ -114,7 +115,10 @@ request_track (struct pair *p, struct source *source,
   r = request_plain (source, req);
   /* A refused fast zero has changed nothing. */
   if (!(r == -ENOTSUP && (req->flags & LEG_FAST_ZERO))) {
-    mark_dirtied (p, range, 0);
+    if (r < 0)
+      pair_source_failed (p, source, range);
+    else
+      mark_dirtied (p, range, 0);
     atomic_fetch_add (&p->counters.tracked_bytes, req->count);
   }
   reasons_lower (&p->reasons, 1);
@@ -142,19 +146,34 @@ start_target_leg (struct pair *p, const struct request *req,
   p->target->ops->submit (p->target, treq);
 }
 
+/* The source leg, which is not the target's time. */
+static int
+source_leg (struct pair *p, struct source *source, const struct request *req,
+            struct wait *wait)
+{
+  int r;
+
+  waits_change (p->waits, wait, WAIT_SOURCE, pair_now_ns (p));
+  r = request_plain (source, req);
+  waits_change (p->waits, wait, WAIT_TARGET, pair_now_ns (p));
+  return r;
+}
+
 /* Both legs of a request under its range lock.  Returns the source's result;
- * *target: 0, -errno, or 1 if the target was left alone.
+ * *target: 0, -errno, or 1 if the target was left alone; *no_reply: it may
+ * still do it.
  */
 static int
 do_legs (struct pair *p, struct source *source, const struct request *req,
-         int *target)
+         struct wait *wait, int *target, bool *no_reply)
 {
   uint64_t stamp = flusher_stamp (p->flusher);
   struct target_req treq;
   int r;
 
+  *no_reply = false;
   if (req->op == REQUEST_ZERO && (req->flags & LEG_FAST_ZERO)) {
-    r = request_plain (source, req);
+    r = source_leg (p, source, req, wait);
     *target = 1;
     if (r < 0)
       return r;
@@ -162,11 +181,12 @@ do_legs (struct pair *p, struct source *source, const struct request *req,
   }
   else {
     start_target_leg (p, req, &treq);
-    r = request_plain (source, req);
+    r = source_leg (p, source, req, wait);
   }
 
   atomic_fetch_add (&p->counters.target_waits, 1);
   *target = p->target->ops->wait (p->target, &treq);
+  *no_reply = *target == -ENOTCONN;
   if (*target == 0)
     *target = flusher_acked (p->flusher, request_range (req),
                              treq.flags & LEG_FUA, stamp);
@@ -178,16 +198,21 @@ do_legs (struct pair *p, struct source *source, const struct request *req,
 
 /* After a leg failed: mark again what may differ now. */
 static void
-mark_failure (struct pair *p, const struct request *req, uint64_t claimed,
-              int source)
+mark_failure (struct pair *p, struct source *source,
+              const struct request *req, uint64_t claimed, int result,
+              bool no_reply)
 {
   struct range r = request_range (req);
 
-  if (source == -ENOTSUP && (req->flags & LEG_FAST_ZERO)) {
+  if (result == -ENOTSUP && (req->flags & LEG_FAST_ZERO)) {
     /* Nothing has changed on either leg: only what was cleared is marked. */
     if (claimed > 0)
       pair_mark (p, range_inner (r, p->granularity, p->size));
   }
+  else if (result < 0)
+    pair_source_failed (p, source, r);
+  else if (no_reply)
+    pair_mark_suspect (p, r);
   else
     mark_dirtied (p, r, claimed);
 }
@@ -197,18 +222,22 @@ tee_locked (struct pair *p, struct source *source, const struct request *req,
             int *target)
 {
   struct rangelock lk;
+  struct wait wait;
   uint64_t claimed;
-  bool ok;
+  bool ok, no_reply;
   int r;
 
+  waits_begin (p->waits, &wait, WAIT_LOCK, pair_now_ns (p));
   rangelock_lock (p->locks, &lk, pair_lock_range (p, request_range (req)));
+  waits_change (p->waits, &wait, WAIT_TARGET, pair_now_ns (p));
   claimed = dirty_claim_inner (p->dirty, request_range (req));
 
-  r = do_legs (p, source, req, target);
+  r = do_legs (p, source, req, &wait, target, &no_reply);
+  waits_end (p->waits, &wait);
 
   ok = r == 0 && *target == 0;
   if (!ok)
-    mark_failure (p, req, claimed, r);
+    mark_failure (p, source, req, claimed, r, no_reply);
   if (claimed > 0)
     pair_end_claim (p, claimed, ok);
   rangelock_unlock (p->locks, &lk);
@@ -248,7 +277,7 @@ request_tee (struct pair *p, struct source *source, const struct request *req)
   /* FUA on a target that has none: its flush stands in. */
   if (r == 0 && (req->flags & LEG_FUA) && !p->target->can_fua &&
       p->target->can_flush && !p->defer_flush)
-    pair_flush (p);
+    pair_flush (p, WAIT_TARGET);
   return r;
 }
 
@@ -262,7 +291,7 @@ flush_source (struct pair *p, struct source *source)
   int r = source->ops->flush (source);
 
   if (r < 0) {
-    pair_mark (p, (struct range) { 0, p->size });
+    pair_mark_suspect (p, (struct range) { 0, p->size });
     p->failed (p->opaque, SIDE_SOURCE, true, "flush",
                (struct range) { 0, p->size }, r);
   }
@@ -279,15 +308,20 @@ int
 request_tee_flush (struct pair *p, struct source *source)
 {
   struct flush_wait w;
+  struct wait wait;
   int r, target;
 
   if (!p->target->can_flush || p->defer_flush)
     return flush_source (p, source);
 
+  waits_begin (p->waits, &wait, WAIT_TARGET, pair_now_ns (p));
   flusher_begin (p->flusher, &w);
+  waits_change (p->waits, &wait, WAIT_SOURCE, pair_now_ns (p));
   r = flush_source (p, source);
+  waits_change (p->waits, &wait, WAIT_TARGET, pair_now_ns (p));
   atomic_fetch_add (&p->counters.target_waits, 1);
   target = flusher_wait (p->flusher, &w);
+  waits_end (p->waits, &wait);
   if (target < 0) {
     p->work (p->opaque);
     p->failed (p->opaque, SIDE_TARGET, true, "flush",

@@ -4,6 +4,8 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -56,11 +58,7 @@ mirror_cancel (struct mirror *m, const char *id, enum job_status *status)
     atomic_store (&job->stop, true);
     cond_signal (&job->wake);
   }
-  if (!job->ended) {
-    job_unpublish_locked (job);
-    copiers_run (job->copiers, false);
-    job_shutdown_locked (job);
-  }
+  job_abort_locked (job);
   return 0;
 }
 
@@ -144,12 +142,19 @@ mirror_pause (struct mirror *m, const char *id, bool pause,
     /* A job that is about to end goes on to its end. */
     if (r == 0 && !job->cancel && !job->completed) {
       job->paused = pause;
-      copiers_run (job->copiers, !pause && job->online && job->go);
+      if (!pause && job->stopped) {
+        job->stopped = false;
+        job->io_status = IO_OK;
+        cond_signal (&job->session.wake);
+      }
+      job_run_copiers_locked (job);
       cond_signal (&job->wake);
     }
   }
-  if (r == 0)
+  if (r == 0) {
+    job_publish (job);          /* it may have stopped teeing */
     job_show_pause (job);
+  }
   unpin (job);
   return r;
 }
@@ -163,6 +168,19 @@ job_mark_all (struct mirror *m)
     pair_mark (&m->job->pair, (struct range) { 0, m->config.size });
 }
 
+/* The same text for everybody who asks in one thread. */
+static const char *
+why_suspect (struct job *job, uint64_t until_ns)
+{
+  static __thread char text[96];
+  const uint64_t now = job_now_ns (job);
+  const uint64_t left = until_ns > now ? until_ns - now : 0;
+
+  snprintf (text, sizeof text, "writes to the target may still arrive late "
+            "for %" PRIu64 " s", left / UINT64_C (1000000000) + 1);
+  return text;
+}
+
 /* What speaks against bringing everything to a halt, or NULL. */
 static const char *
 why_not_locked (struct mirror *m, enum halt_kind kind)
@@ -172,10 +190,14 @@ why_not_locked (struct mirror *m, enum halt_kind kind)
 
   if (m->hold.since_ns != 0)
     return "the mirror is held; release it first";
+  if (job->stopped || job->stop_wanted)
+    return "the job has stopped because of an error; resume it first";
   if (job->wanted != HALT_NONE)
     return "the job is being completed, detached or held already";
   if (!job->online || job->lost || !t)
     return "the target is offline";
+  if (suspects_until (job->pair.suspects) != 0)
+    return why_suspect (job, suspects_until (job->pair.suspects));
   if (kind == HALT_PIVOT && m->config.told_flush && !t->can_flush)
     return "the target cannot flush, but clients were told that they may";
   return NULL;
@@ -194,8 +216,7 @@ want (struct mirror *m, const char *id, enum job_verb verb,
   if (*why)
     return -EBUSY;
   m->job->wanted = kind;
-  if (kind != HALT_HOLD)
-    copiers_run (m->job->copiers, true);        /* also if it is paused */
+  job_run_copiers_locked (m->job);
   cond_signal (&m->job->wake);
   return 0;
 }
@@ -252,6 +273,31 @@ mirror_set_max_pause (struct mirror *m, const char *id, uint64_t ns,
 
   if (r == 0)
     atomic_store (&m->job->max_pause_ns, ns);
+  return r;
+}
+
+int
+mirror_set_timeout (struct mirror *m, const char *id, uint64_t ns,
+                    enum job_status *status)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+
+  if (r == 0)
+    atomic_store (&m->job->timeout_ns, ns);
+  return r;
+}
+
+int
+mirror_set_on_error (struct mirror *m, const char *id, bool target,
+                     enum on_error what, enum job_status *status)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+
+  if (r == 0)
+    atomic_store (&m->job->on_error[target ? SIDE_TARGET : SIDE_SOURCE],
+                  what);
   return r;
 }
 

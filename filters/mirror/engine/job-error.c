@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What an error of a leg means to the job: the policies; see mirror.h.
+ *
+ * An error is seen by whoever had it, a client's request or a copier, and must
+ * not hold him up.  He notes what is to follow; the job's thread does it.
+ *
+ * A job that has *stopped* is paused, and moreover does not tee and does not
+ * connect: it waits for somebody to look after the disk.  Resuming it ends
+ * that.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "cleanup.h"
+#include "job.h"
+
+enum on_error
+job_error_action (const struct job *job, enum pair_side side, int err)
+{
+  const enum on_error policy = atomic_load (&job->on_error[side]);
+
+  if (policy != ON_ERROR_ENOSPC)
+    return policy;
+  return err == -ENOSPC ? ON_ERROR_STOP : ON_ERROR_REPORT;
+}
+
+void
+job_act_locked (struct job *job, enum on_error action, int err)
+{
+  if (action == ON_ERROR_REPORT && job->fail_err == 0)
+    job->fail_err = err;
+  else if (action == ON_ERROR_STOP && !job->stopped) {
+    job->stop_wanted = true;
+    job->io_status = err == -ENOSPC ? IO_NOSPACE : IO_FAILED;
+  }
+  else
+    return;
+  cond_signal (&job->wake);
+  cond_signal (&job->session.wake);
+}
+
+void
+job_abort_locked (struct job *job)
+{
+  if (job->ended)
+    return;
+  job_unpublish_locked (job);
+  copiers_run (job->copiers, false);
+  job_shutdown_locked (job);
+}
+
+void
+job_fail (struct job *job)
+{
+  struct mirror *m = job->m;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    if (job->cancel)            /* somebody was faster */
+      job->fail_err = 0;
+    job->cancel = true;
+    atomic_store (&job->stop, true);
+  }
+  job_abort_locked (job);
+}
+
+void
+job_stop (struct job *job)
+{
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    job->stop_wanted = false;
+    job->stopped = job->paused = true;
+    job_run_copiers_locked (job);
+  }
+  job_publish (job);
+  job_show_pause (job);
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Ghosts: what a target still does of requests whose connection is lost.
+ *
+ * Each piece of a write that had not landed when the request was told
+ * -ENOTCONN may land at any time within the job's suspect time, whatever has
+ * been written there meanwhile; or never.  A piece of a block that was read
+ * to be written back lands as a whole, with the old bytes of its neighbours.
+ *
+ * A power cut of the target takes its ghosts with it, and so does the next
+ * job: that a target may still be busy with a job that was cancelled is told
+ * in the manual, and nobody can help it.
+ */
+
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fakes.h"
+#include "sched.h"
+
+static void
+bury (struct world *w, unsigned i)
+{
+  free (w->ghosts[i].data);
+  w->ghosts[i] = w->ghosts[--w->nr_ghosts];
+}
+
+void
+ghosts_end (struct world *w)
+{
+  while (w->nr_ghosts > 0)
+    bury (w, 0);
+}
+
+static void
+fill (struct ghost *g, const struct fake_request *fr,
+      const struct fake_piece *piece)
+{
+  uint64_t b;
+
+  for (b = g->range.start; b < g->range.end; b++) {
+    uint8_t *to = &g->data[b - g->range.start];
+
+    if (b < fr->range.start || b >= fr->range.end)
+      *to = piece->copy[b - piece->range.start];
+    else if (fr->req->op == TARGET_WRITE)
+      *to = ((const uint8_t *) fr->req->buf)[b - fr->range.start];
+    else
+      *to = 0;
+  }
+}
+
+void
+ghosts_rise (struct fake_target *ft, const struct fake_request *fr)
+{
+  struct world *w = ft->w;
+  unsigned i;
+
+  if (!fr->write || ft->serving || ft->dead || w->suspect_ns == 0)
+    return;
+  for (i = 0; i < fr->nr_pieces && w->nr_ghosts < MAX_GHOSTS; i++) {
+    const struct fake_piece *piece = &fr->pieces[i];
+    struct ghost *g = &w->ghosts[w->nr_ghosts];
+
+    if ((fr->landed & (1u << i)) || (piece->edge && !piece->copy) ||
+        !sched_percent (w->faults.ghost))
+      continue;
+    g->range = piece->range;
+    g->data = malloc (range_len (g->range));
+    if (!g->data)
+      abort ();
+    fill (g, fr, piece);
+    g->until = sched_now () + w->suspect_ns;
+    g->not_before = sched_now () + sched_rand (w->suspect_ns);
+    w->nr_ghosts++;
+  }
+}
+
+/* Whose time is over without their having landed: they never will. */
+static void
+forget (struct world *w)
+{
+  unsigned i = 0;
+
+  while (i < w->nr_ghosts)
+    if (sched_now () > w->ghosts[i].until)
+      bury (w, i);
+    else
+      i++;
+}
+
+size_t
+ghosts_pending (struct world *w)
+{
+  size_t n = 0;
+  unsigned i;
+
+  forget (w);
+  for (i = 0; i < w->nr_ghosts; i++)
+    n += w->ghosts[i].not_before <= sched_now ();
+  return n;
+}
+
+uint64_t
+ghosts_deadline (const struct world *w)
+{
+  uint64_t first = UINT64_MAX;
+  unsigned i;
+
+  for (i = 0; i < w->nr_ghosts; i++)
+    if (w->ghosts[i].not_before > sched_now () &&
+        w->ghosts[i].not_before < first)
+      first = w->ghosts[i].not_before;
+  return first;
+}
+
+void
+ghosts_step (struct world *w, size_t pick)
+{
+  struct image *im = w->copy;
+  uint64_t b;
+  unsigned i;
+
+  for (i = 0; i < w->nr_ghosts; i++) {
+    const struct ghost *g = &w->ghosts[i];
+
+    if (g->not_before > sched_now () || pick-- > 0)
+      continue;
+    sched_trace ("target: bytes %llu-%llu of a lost session land",
+                 g->range.start, g->range.end, 0, 0);
+    for (b = g->range.start; b < g->range.end; b++) {
+      im->now[b] = g->data[b - g->range.start];
+      im->cached[b] = im->acked[b] = 1;
+    }
+    w->seen[SEEN_GHOST]++;
+    bury (w, i);
+    return;
+  }
+}
