@@ -22,7 +22,7 @@
 #include "cleanup.h"
 #include "qmp.h"
 
-enum kind { KIND_VERB, KIND_ARG, KIND_LATER };
+enum kind { KIND_VERB, KIND_ARG };
 enum type { NO_TYPE, STRING, STRINGS, INTEGER, UINT32, BOOLEAN };
 enum need { OPTIONAL, REQUIRED, NOT_YET, NEVER };
 
@@ -41,12 +41,9 @@ static const struct entry table[] = {
 #define ARG(name_, type_, need_, values_, doc)                  \
   { .kind = KIND_ARG, .name = name_, .type = type_, .need = need_,      \
     .values = values_ },
-#define LATER(name_)                       \
-  { .kind = KIND_LATER, .name = name_ },
-  QMP_VERBS (VERB, ARG, LATER)
+  QMP_VERBS (VERB, ARG)
 #undef VERB
 #undef ARG
-#undef LATER
 };
 
 #define TABLE_LENGTH (sizeof table / sizeof table[0])
@@ -389,11 +386,6 @@ qmp_check (struct qmp_request *req, bool negotiated, struct qmp_error *error)
   if (verb == NULL) {
     qmp_fail (error, QMP_COMMAND_NOT_FOUND,
               "The command %.*s has not been found", SHOWN, req->name);
-    return -EINVAL;
-  }
-  if (verb->kind == KIND_LATER) {
-    FAIL (error, "Command '%s' is not available in this version",
-          verb->name);
     return -EINVAL;
   }
   req->verb = verb->id;

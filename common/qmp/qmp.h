@@ -32,11 +32,9 @@
 enum qmp_verb {
 #define VERB(id, name, doc) QMP_##id,
 #define ARG(name, type, need, values, doc)
-#define LATER(name)
-  QMP_VERBS (VERB, ARG, LATER)
+  QMP_VERBS (VERB, ARG)
 #undef VERB
 #undef ARG
-#undef LATER
   QMP_VERB_COUNT
 };
 

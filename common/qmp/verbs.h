@@ -14,9 +14,6 @@
  *     version) or NEVER (QEMU's, and means nothing here).  values, if
  *     not "", are the words that are accepted, with | between them; a word
  *     after ! is known but not available in this version.
- *
- *   LATER (name)
- *     a command that is known, but not available in this version.
  */
 
 #ifndef MIRROR_VERBS_H
@@ -26,7 +23,7 @@
 #define QMP_SYNCS "full|none|incremental|top|bitmap"
 #define QMP_COPY_MODES "background|write-blocking|auto"
 
-#define QMP_VERBS(VERB, ARG, LATER)                                           \
+#define QMP_VERBS(VERB, ARG)                                                  \
   VERB (qmp_capabilities, "qmp_capabilities", "end the negotiation")          \
   ARG ("enable", STRINGS, OPTIONAL, "", "capabilities; none is offered")      \
   VERB (query_version, "query-version", "version of the protocol and of us")  \
@@ -103,9 +100,12 @@
   VERB (mirror_fence, "mirror-fence", "refuse the writes of clients")         \
   ARG ("enable", BOOLEAN, OPTIONAL, "", "false: take it back")                \
   ARG ("force", BOOLEAN, OPTIONAL, "", "also when nothing is held")           \
+  VERB (mirror_verify, "mirror-verify", "compare both sides")                 \
+  ARG ("action", STRING, REQUIRED, "start|stop", "begin or end early")        \
+  ARG ("repair", BOOLEAN, OPTIONAL, "", "copy again what differs")            \
+  ARG ("speed", INTEGER, OPTIONAL, "", "bytes per second")                    \
   VERB (query_block_jobs, "query-block-jobs", "the job, as a block job")      \
   VERB (query_jobs, "query-jobs", "the job")                                  \
-  VERB (query_mirror, "query-mirror", "all that is known about the mirror")   \
-  LATER ("mirror-verify")
+  VERB (query_mirror, "query-mirror", "all that is known about the mirror")
 
 #endif /* MIRROR_VERBS_H */

@@ -511,6 +511,34 @@ mirror_fence_command (struct control *c, const struct qmp_request *req,
   return NULL;
 }
 
+/*-- verify -------------------------------------------------------------*/
+
+static json_t *
+mirror_verify (struct control *c, const struct qmp_request *req,
+               struct qmp_error *error)
+{
+  const bool start = strcmp (qmp_arg_string (req, "action"), "start") == 0;
+  const char *why = NULL;
+  uint64_t speed = 0;
+  int r;
+
+  if (!start && json_object_size (req->args) > 1) {
+    FAIL (error, "Parameters 'repair' and 'speed' go with action 'start'"
+          " only");
+    return NULL;
+  }
+  if (get_speed (req, &speed, error) < 0)
+    return NULL;
+  r = start ? mirror_verify_start (c->mirror,
+                                   qmp_arg_bool (req, "repair", false),
+                                   speed, &why)
+    : mirror_verify_stop (c->mirror, &why);
+  if (r == 0)
+    return json_object ();
+  FAIL (error, "Cannot %s: %s", start ? "verify" : "stop verifying", why);
+  return NULL;
+}
+
 /*-- all ----------------------------------------------------------------*/
 
 /* An answer that could not be made. */
@@ -538,6 +566,7 @@ command_run (struct control *c, const struct qmp_request *req,
   case QMP_quit: result = json_object (); break;
   case QMP_mirror_set: result = mirror_set (c, req, error); break;
   case QMP_mirror_release: result = mirror_release_command (c, error); break;
+  case QMP_mirror_verify: result = mirror_verify (c, req, error); break;
   case QMP_query_block_jobs: result = query_block_jobs (c); break;
   case QMP_query_jobs: result = query_jobs (c); break;
   case QMP_query_mirror: result = query_mirror (c); break;

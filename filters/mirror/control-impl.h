@@ -143,6 +143,9 @@ extern json_t *answer_release (uint64_t held_ns);
 /* QEMU's word for it. */
 extern const char *on_error_name (enum on_error on_error);
 
+/* Also for events. */
+extern json_t *first_differences (const struct mirror_verify_status *v);
+
 /*-- events.c -----------------------------------------------------------*/
 
 /* The line to send, or NULL when out of memory. */

@@ -90,6 +90,14 @@
 #define MIRROR_FENCED                                           \
   FIELD ("enabled", TRUTH (ev->synced))
 
+/* event MIRROR_VERIFY_COMPLETED */
+#define MIRROR_VERIFY_COMPLETED                                 \
+  FIELD ("differences", NUMBER (ev->verify->differences))       \
+  FIELD ("bytes", NUMBER (ev->verify->bytes))                   \
+  FIELD ("left-bytes", NUMBER (ev->verify->left))               \
+  FIELD ("first-differences", first_differences (ev->verify))   \
+  FIELD_IF (ev->error, "error", TEXT (ev->error))
+
 /* Fills data; returns the event's name, or NULL when out of memory. */
 static const char *
 fill (json_t *data, const struct mirror_event *ev)
@@ -112,6 +120,7 @@ fill (json_t *data, const struct mirror_event *ev)
   CASE (EVENT_SWITCH_FAILED, MIRROR_SWITCH_FAILED);
   CASE (EVENT_RELEASED, MIRROR_RELEASED);
   CASE (EVENT_FENCED, MIRROR_FENCED);
+  CASE (EVENT_VERIFY_COMPLETED, MIRROR_VERIFY_COMPLETED);
   }
   return failed ? NULL : name;
 }

@@ -6,6 +6,7 @@ noinst_LTLIBRARIES += libengine.la
 libengine_la_SOURCES = \
 	common/utils/failpoint.c common/utils/failpoint.h \
 	filters/mirror/engine/carry.c filters/mirror/engine/carry.h \
+	filters/mirror/engine/compare.c filters/mirror/engine/compare.h \
 	filters/mirror/engine/copier.c filters/mirror/engine/copier.h \
 	filters/mirror/engine/flusher.c filters/mirror/engine/flusher.h \
 	filters/mirror/engine/gate.c filters/mirror/engine/gate.h \
@@ -14,6 +15,7 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/job-error.c \
 	filters/mirror/engine/job-make.c filters/mirror/engine/job-regime.c \
 	filters/mirror/engine/job-tell.c \
+	filters/mirror/engine/job-verify.c \
 	filters/mirror/engine/jobstate.c filters/mirror/engine/jobstate.h \
 	filters/mirror/engine/latency.c filters/mirror/engine/latency.h \
 	filters/mirror/engine/legs.h \
@@ -31,6 +33,7 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/tee.c filters/mirror/engine/tee.h \
 	filters/mirror/engine/verbs.c \
 	filters/mirror/engine/verdict.c filters/mirror/engine/verdict.h \
+	filters/mirror/engine/verify.c filters/mirror/engine/verify.h \
 	filters/mirror/engine/waits.c filters/mirror/engine/waits.h
 
 filter_LTLIBRARIES = nbdkit-mirror-filter.la

@@ -237,6 +237,17 @@ query_block_jobs (struct control *c)
   FIELD ("tee", histogram (&report->latency[LATENCY_TEE]))              \
   FIELD ("copy", histogram (&report->latency[LATENCY_COPY]))
 
+/* query-mirror, verify */
+#define MIRROR_VERIFY                                                   \
+  FIELD ("running", TRUTH (v->running))                                 \
+  FIELD ("repair", TRUTH (v->repair))                                   \
+  FIELD ("speed", NUMBER (v->speed))                                    \
+  FIELD ("bytes", NUMBER (v->bytes))                                    \
+  FIELD ("left-bytes", NUMBER (v->left))                                \
+  FIELD ("differences", NUMBER (v->differences))                        \
+  FIELD ("first-differences", first_differences (v))                    \
+  FIELD ("error", v->error[0] ? TEXT (v->error) : json_null ())
+
 /* query-mirror */
 #define QUERY_MIRROR                                                    \
   FIELD ("job", st->have_job ? mirror_job (st) : json_null ())          \
@@ -266,7 +277,8 @@ query_block_jobs (struct control *c)
   FIELD ("convergence", TEXT (verdict_name (report->verdict)))          \
   FIELD ("latency", mirror_latency (report))                            \
   FIELD ("last-error", last_error (&st->last_error))                    \
-  FIELD ("bitmap", json_null ())
+  FIELD ("bitmap", json_null ())                                      \
+  FIELD ("verify", verify (&st->verify))
 
 static json_t *
 mirror_job (const struct mirror_status *st)
@@ -404,6 +416,33 @@ last_error (const struct mirror_error *e)
     return json_null ();
   object = json_object ();
   MIRROR_LAST_ERROR
+  return finish (object, failed);
+}
+
+json_t *
+first_differences (const struct mirror_verify_status *v)
+{
+  json_t *list = json_array ();
+  uint64_t i;
+
+  for (i = 0; i < v->differences && i < VERIFY_FIRST; i++)
+    if (json_array_append_new (list, NUMBER (v->first[i])) < 0) {
+      json_decref (list);
+      return NULL;
+    }
+  return list;
+}
+
+static json_t *
+verify (const struct mirror_verify_status *v)
+{
+  json_t *object;
+  bool failed = false;
+
+  if (!v->set)
+    return json_null ();
+  object = json_object ();
+  MIRROR_VERIFY
   return finish (object, failed);
 }
 

@@ -63,4 +63,15 @@ EXTRA_DIST += \
 	tests/mutants/tee-clears-after-io.patch \
 	tests/mutants/tracking-after-scan.patch \
 	tests/mutants/unmap-ignored.patch \
+	tests/mutants/verify-after-the-end.patch \
+	tests/mutants/verify-before-scan.patch \
+	tests/mutants/verify-during-switch.patch \
+	tests/mutants/verify-forgets-repair.patch \
+	tests/mutants/verify-ignores-dirty.patch \
+	tests/mutants/verify-ignores-marks.patch \
+	tests/mutants/verify-skips-the-end.patch \
+	tests/mutants/verify-trusts-the-source.patch \
+	tests/mutants/verify-trusts-track.patch \
+	tests/mutants/verify-trusts-unflushed.patch \
+	tests/mutants/verify-without-lock.patch \
 	tests/mutants/waiters-overtaken.patch

@@ -77,7 +77,7 @@ check_granule (struct sim *sim, struct range g, bool unflushed,
   uint64_t b;
 
   for (b = g.start; b < g.end; b++) {
-    if ((w->S[b] == w->T[b] && w->S[b] == w->stable[b]) ||
+    if ((w->S[b] == w->T[b] && w->S[b] == w->stable[b]) || w->rotten[b] ||
         in_flight (sim, held, b))
       continue;
     if (w->S[b] != w->T[b] && !(w->power_was_cut && unflushed))
@@ -182,7 +182,7 @@ check_synced (struct sim *sim, const struct mirror_status *st)
     if (w->S[b] == w->T[b] &&
         (w->S[b] == w->stable[b] || !was_flushed (sim, b)))
       continue;
-    if (in_flight (sim, &held, b))
+    if (w->rotten[b] || in_flight (sim, &held, b))
       continue;
     if (w->S[b] != w->T[b])
       sched_fail ("I8", "synced, but byte %llu differs (source %02x, target "
@@ -195,7 +195,7 @@ check_synced (struct sim *sim, const struct mirror_status *st)
 
 /*-- status -------------------------------------------------------------*/
 
-static bool
+bool
 writes_in_flight (const struct sim *sim)
 {
   unsigned i;
@@ -399,6 +399,7 @@ checks_event (void *vp, const struct mirror_event *ev)
     sim->last_status = JOB_UNDEFINED;
     sim->ready_events = sim->cancelled_events = 0;
   }
+  checks_verify (sim, ev);
   switch (ev->kind) {
   case EVENT_JOB_STATUS_CHANGE:
     if (!job_may_move (sim->last_status, ev->status))
@@ -448,6 +449,7 @@ checks_event (void *vp, const struct mirror_event *ev)
     if (ev->pause_ns > 0)
       sim->w.seen[SEEN_PIVOT_FAILED]++;
     break;
+  case EVENT_VERIFY_COMPLETED:
   case EVENT_RELEASED:
   case EVENT_FENCED:
   case EVENT_JOB_ERROR:

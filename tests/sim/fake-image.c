@@ -36,6 +36,8 @@ land_byte (struct fake_target *ft, const struct fake_request *fr,
     sched_fail ("fence", "a client's byte %llu lands on the target",
                 (unsigned long long) b);
   im->now[b] = value;
+  if (im == ft->w->copy)
+    ft->w->rotten[b] = 0;
   im->cached[b] = 1;
   im->acked[b] = 0;
   if (ft->serving && own)
@@ -50,8 +52,13 @@ image_step (struct fake_target *ft, const struct fake_request *fr,
   uint64_t b;
 
   if (fr->req->op == TARGET_READ) {
+    /* What has not been flushed another connection need not see. */
+    const bool late = !ft->serving && ft->target.can_flush &&
+      ft->target.connections > 1 && sched_percent (50);
+
     memcpy ((uint8_t *) fr->req->buf + (r.start - fr->range.start),
-            &ft->image->now[r.start], range_len (r));
+            late ? &ft->view[r.start] : &ft->image->now[r.start],
+            range_len (r));
     return true;
   }
   if (piece->edge && !piece->copy) {

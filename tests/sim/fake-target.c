@@ -405,11 +405,12 @@ world_client_changes (struct world *w)
   return false;
 }
 
-/* The engine may look at a target that has come back at any time. */
+/* A verification may read, and ask for extents, at any time. */
 static bool
-is_look (const struct target_req *req)
+is_clients_or_flush (const struct fake_target *ft,
+                     const struct fake_request *fr)
 {
-  return req->op == TARGET_READ && req->lane == LANE_COPY;
+  return fr->op || (!ft->serving && fr->req->op == TARGET_FLUSH);
 }
 
 bool
@@ -424,7 +425,7 @@ world_busy (struct world *w, bool changes)
     for (i = 0; i < MAX_REQUESTS; i++)
       if (ft->requests[i].req && !ft->requests[i].req->done &&
           (ft->requests[i].write ||
-           (!changes && !is_look (ft->requests[i].req))))
+           (!changes && is_clients_or_flush (ft, &ft->requests[i]))))
         return true;
   return false;
 }

@@ -121,6 +121,9 @@ enum witness {
   SEEN_FAILED,                  /* a job, by an error */
   SEEN_STOPPED,                 /* the same; it does not tee */
   SEEN_HUNG,                    /* ... after it was given up for hanging */
+  SEEN_VERIFIED,                /* all of it, nothing found */
+  SEEN_VERIFIED_UNDER_LOAD,     /* client writes are in flight at the end */
+  SEEN_REPAIRED,                /* what was found */
   NR_WITNESSES
 };
 
@@ -231,6 +234,11 @@ struct world {
   enum may_tee may_tee;
   bool unmap, detect_zeroes, defer_flush;
   bool teed;                    /* a client's data went to the target */
+
+  /* Bytes of the target that have changed by themselves, until they are
+   * written again.
+   */
+  uint8_t rotten[MAX_DISK];
 
   /* Somebody else keeps the target identical: what lands on the source lands
    * there, too.

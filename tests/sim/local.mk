@@ -11,12 +11,13 @@ tests_sim_sim_SOURCES = \
 	tests/sim/fake-image.c tests/sim/fake-source.c \
 	tests/sim/fake-target.c tests/sim/fakes.h \
 	tests/sim/profile.c \
-	tests/sim/scenarios.c tests/sim/scenarios.h \
+	tests/sim/scenarios.c tests/sim/scenarios-faults.c tests/sim/scenarios.h \
 	tests/sim/orders.c \
 	tests/sim/sched.c tests/sim/sched.h \
 	tests/sim/sim.c tests/sim/sim.h \
 	tests/sim/start.c \
 	tests/sim/sync-sim.c \
+	tests/sim/verify.c \
 	tests/sim/workload.c
 tests_sim_sim_LDADD = libengine.la libdirty.la
 

@@ -133,6 +133,8 @@ profile_draw (struct profile *p, uint64_t seed,
   draw_faults (&p->faults);
   if (scenario)
     scenario->change (p);
+  else
+    p->verify_percent = sometimes (60);
   /* Who waits for a barrier is the one who ends the faults. */
   if (p->hold_percent > 0)
     p->faults.stuck = 0;

@@ -9,8 +9,8 @@
 #include "scenarios.h"
 
 /* Small, write-blocking from the start, no faults but the ones set here. */
-static void
-calm (struct profile *p)
+void
+scenario_calm (struct profile *p)
 {
   memset (&p->faults, 0, sizeof p->faults);
   p->write_blocking_percent = 100;
@@ -31,7 +31,7 @@ calm (struct profile *p)
 static void
 h1d (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->granules = 4;
   p->hot_granules = 1;
   p->aligned_percent = 90;
@@ -48,7 +48,7 @@ h1d (struct profile *p)
 static void
 h1a (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->granules = 4;
   p->hot_granules = 1;
   p->aligned_percent = 90;
@@ -65,7 +65,7 @@ h1a (struct profile *p)
 static void
 h2b (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->granules = 3;
   p->clients = 1;
   p->ops = 3;
@@ -77,7 +77,7 @@ h2b (struct profile *p)
 static void
 h3 (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->flushes = 40;
   p->needs_flush = true;
   p->orders = 10;
@@ -93,7 +93,7 @@ h3 (struct profile *p)
 static void
 bad_flush (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->flushes = 30;
   p->needs_flush = true;
   p->equal = true;
@@ -105,7 +105,7 @@ bad_flush (struct profile *p)
 static void
 h5 (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 3;
   p->ops = 30;
   p->hot_granules = 3;
@@ -123,7 +123,7 @@ h5 (struct profile *p)
 static void
 h6 (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 4;
   p->granules = 8;
   p->hot_granules = 8;
@@ -142,7 +142,7 @@ h6 (struct profile *p)
 static void
 h11 (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 4;
   p->ops = 20;
   p->orders = 12;
@@ -170,7 +170,7 @@ zeroes_late (struct profile *p)
 static void
 h13 (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 4;
   p->ops = 60;
   p->settle_percent = 100;
@@ -183,7 +183,7 @@ h13 (struct profile *p)
 static void
 wake (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 2;
   p->ops = 2;
   p->flushes = 0;
@@ -199,7 +199,7 @@ wake (struct profile *p)
 static void
 block (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 4;
   p->ops = 20;
   p->granularity = 4096;
@@ -258,7 +258,7 @@ none_late (struct profile *p)
 static void
 by_itself (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 3;
   p->ops = 40;
   p->auto_percent = 100;
@@ -270,7 +270,7 @@ by_itself (struct profile *p)
 static void
 modes (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 3;
   p->ops = 30;
   p->flushes = 20;
@@ -286,7 +286,7 @@ modes (struct profile *p)
 static void
 detect (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->granules = p->granularity < 4096 ? 12 : 3;
   p->data_percent = 50;
   p->detect_percent = 100;
@@ -298,7 +298,7 @@ detect (struct profile *p)
 static void
 skip (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->zeroes = 50;
   p->trims = 20;
   p->data_percent = 40;
@@ -323,7 +323,7 @@ is_zero (struct profile *p)
 static void
 defer (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->flushes = 30;
   p->fua_percent = 30;
   p->defer_percent = 100;
@@ -335,7 +335,7 @@ defer (struct profile *p)
 static void
 pivot (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 3;
   p->ops = 30;
   p->reads = 25;
@@ -442,7 +442,7 @@ fence (struct profile *p)
 static void
 pause_and_go (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 2;
   p->pause_percent = 90;
   p->restart_percent = 20;
@@ -455,54 +455,77 @@ pause_and_go (struct profile *p)
   p->orders = 10;
 }
 
-/* The target goes and comes back, and what it had not done comes late. */
+/* Comparing under load: a false alarm needs a granule that is clean, and a
+ * write to it whose mark comes late.
+ */
 static void
-ghosts (struct profile *p)
+verify (struct profile *p)
 {
-  calm (p);
+  scenario_calm (p);
   p->clients = 3;
   p->ops = 40;
-  p->orders = 10;
-  p->equal = draw (2);
-  p->lose_percent = 50;
-  p->settle_percent = 30;
-  p->mode_percent = 30;
-  p->pivot_percent = 20;
-  p->needs_flush = true;
-  p->faults.loss_permille = 5;
-  p->faults.target_slow = 40;
-  p->faults.ghost = 80;
-}
-
-/* It does not go, but does not answer. */
-static void
-hung (struct profile *p)
-{
-  calm (p);
-  p->clients = 3;
-  p->ops = 30;
-  p->orders = 6;
+  p->granules = 4;
+  p->hot_granules = 2;
+  p->trims = (unsigned) draw (2) * 10;
   p->flushes = 10;
-  p->faults.stuck = 3;
-  p->faults.ghost = (unsigned) draw (2) * 50;
+  p->equal = true;
+  p->orders = 12;
+  p->verify_percent = 90;
+  p->mode_percent = (unsigned) draw (2) * 40;
+  p->write_blocking_percent = 50;
+  p->faults.source_slow = 20;
+  p->faults.target_slow = 20;
 }
 
-/* Errors make the job fail, or stop until it is resumed. */
+/* ... and everything that may become of the job meanwhile. */
 static void
-policy (struct profile *p)
+verify_fails (struct profile *p)
 {
-  calm (p);
-  p->clients = 3;
-  p->ops = 40;
-  p->orders = 12;
-  p->policy_percent = 90;
-  p->pause_percent = 30;
+  verify (p);
   p->lose_percent = 10;
-  p->keep_percent = 30;
-  p->pivot_percent = 10;
-  p->faults.target_error = 3;
-  p->faults.source_error = (unsigned) draw (2) * 3;
-  p->faults.flush_error = (unsigned) draw (2) * 10;
+  p->power_cut = 50;
+  p->restart_percent = 20;
+  p->restart_at_once = true;
+  p->pause_percent = 20;
+  p->pivot_percent = 20;
+  p->detach_percent = 10;
+  p->hold_percent = 20;
+  p->meddler = true;
+  p->faults.source_error = (unsigned) draw (2) * 10;
+  p->faults.target_error = (unsigned) draw (2) * 5;
+  p->faults.flush_error = (unsigned) draw (2) * 30;
+  p->faults.loss_permille = (unsigned) draw (2) * 5;
+}
+
+/* Everything that ends a job, while a piece is being compared. */
+static void
+verify_ends (struct profile *p)
+{
+  verify (p);
+  p->ops = 15;
+  p->trims = 20;
+  p->orders = 8;
+  p->needs_flush = true;
+  p->write_blocking_percent = 30;
+  p->settle_percent = 60;
+  p->restart_percent = 40;
+  p->pivot_percent = 40;
+  p->detach_percent = 20;
+  p->faults.target_slow = 60;
+}
+
+/* A quiet disk, some of it holes, of which some bytes change. */
+static void
+verify_repair (struct profile *p)
+{
+  scenario_calm (p);
+  p->clients = 1;
+  p->ops = 5;
+  p->data_percent = 50;
+  p->detect_percent = 50;
+  p->is_zero_percent = 30;
+  p->verify_percent = 100;
+  p->write_blocking_percent = 50;
 }
 
 const struct scenario scenarios[] = {
@@ -539,11 +562,17 @@ const struct scenario scenarios[] = {
   { "hold", "a barrier", SEEN_BARRIER, hold },
   { "fence", "changes are refused", SEEN_FENCED, fence },
   { "pause", "copying stops and goes on", SEEN_PAUSED, pause_and_go },
-  { "ghosts", "late writes of a lost session", SEEN_GHOST, ghosts },
-  { "back", "the target comes back", SEEN_BACK, ghosts },
-  { "hung", "the target hangs and is given up", SEEN_HUNG, hung },
-  { "policy", "an error makes the job fail", SEEN_FAILED, policy },
-  { "policy-stop", "... or stop", SEEN_STOPPED, policy },
+  { "ghosts", "late writes of a lost session", SEEN_GHOST, scenario_ghosts },
+  { "back", "the target comes back", SEEN_BACK, scenario_ghosts },
+  { "hung", "the target hangs and is given up", SEEN_HUNG, scenario_hung },
+  { "policy", "an error makes the job fail", SEEN_FAILED, scenario_policy },
+  { "policy-stop", "... or stop", SEEN_STOPPED, scenario_policy },
+  { "verify", "compared under load", SEEN_VERIFIED_UNDER_LOAD, verify },
+  { "verify-fails", "... whatever goes wrong meanwhile",
+    SEEN_VERIFIED, verify_fails },
+  { "verify-ends", "... until the job ends", SEEN_PIVOT, verify_ends },
+  { "verify-repair", "differences are found and repaired", SEEN_REPAIRED,
+    verify_repair },
   { NULL, NULL, NR_WITNESSES, NULL },
 };
 

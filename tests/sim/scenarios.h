@@ -20,6 +20,16 @@ struct scenario {
 
 extern const struct scenario scenarios[];       /* the last has no name */
 
+/* What most of them begin with: small, write-blocking from the start, no faults
+ * but the ones that are set afterwards.
+ */
+extern void scenario_calm (struct profile *p);
+
+/* scenarios-faults.c */
+extern void scenario_ghosts (struct profile *p);
+extern void scenario_hung (struct profile *p);
+extern void scenario_policy (struct profile *p);
+
 extern const struct scenario *scenario_find (const char *name);
 
 /* scenario may be NULL. */

@@ -46,6 +46,7 @@ struct profile {
   bool one_copier;
   bool meddler;                 /* a second giver of orders */
   unsigned early_percent;       /* start before the clients do anything */
+  unsigned verify_percent;      /* of orders, and of runs at their end */
   struct faults faults;
 };
 
@@ -72,6 +73,14 @@ struct sim {
   bool completed;               /* it has been: nothing is tracked any more */
   bool fence_asked;             /* ever: clients may be refused */
   unsigned unfenced;            /* how often it has been taken back */
+
+  struct {                      /* verify.c */
+    unsigned calls;             /* of mirror_verify_start in progress */
+    unsigned began, ended;
+    unsigned cuts;              /* world.disk_cuts when it began */
+    unsigned rotten;            /* granules of the target */
+    uint8_t planted[MAX_DISK];  /* the bytes */
+  } verify;
 
   /* The target as it was when it was detached. */
   bool have_detached;
@@ -123,6 +132,13 @@ extern void sim_dismiss (struct sim *sim);
 extern void sim_order_switch (struct sim *sim);
 extern void sim_go_on (struct sim *sim);        /* nothing is held or paused */
 
+/* verify.c: by verify_percent, start or stop a verification; plant differences
+ * when all is copied and nobody writes, find them, repair them; an event.
+ */
+extern void sim_order_verify (struct sim *sim);
+extern void sim_verify_at_rest (struct sim *sim);
+extern void checks_verify (struct sim *sim, const struct mirror_event *ev);
+
 /* checks.c: after every step; the event callback; the end of a run. */
 extern void checks_step (void *sim);
 extern void checks_event (void *sim, const struct mirror_event *ev);
@@ -146,6 +162,9 @@ extern void checks_read (struct sim *sim, const struct client_op *op);
 
 /* A target that was detached is as it was then. */
 extern void checks_detached (struct sim *sim);
+
+/* Is a client's write in flight? */
+extern bool writes_in_flight (const struct sim *sim);
 
 extern void checks_equal (struct sim *sim, bool stable_too);
 

@@ -17,7 +17,7 @@ fail ()
 }
 
 names=$("$sim" --list | cut -d ' ' -f 1) || fail "no list of scenarios"
-[ "$(wc -w <<<"$names")" -ge 30 ] || fail "scenarios are missing"
+[ "$(wc -w <<<"$names")" -ge 34 ] || fail "scenarios are missing"
 for s in $names; do
   n=$((seeds / 20))
   # Holes of the protocol need certain steps in a row.
@@ -26,7 +26,8 @@ for s in $names; do
   [ $n -ge 12 ] || n=12
   # Races that need two rare things at once.
   case $s in
-    pause|pivot-back|zeroes-late) n=$((seeds / 5)) ;;
+    pause|pivot-back|verify-ends) n=$((seeds / 5)) ;;
+    zeroes-late) n=$((seeds / 3)) ;;
   esac
   # A wakeup that is missed is rare, and the runs are short.
   [ "$s" != wake ] || n=$((seeds * 2))

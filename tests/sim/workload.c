@@ -369,6 +369,7 @@ give_order (struct sim *sim)
     set_speed (sim, sched_percent (50) ? 0 : 1000 + sched_rand (100000));
   if (sched_percent (p->lose_percent))
     lose_target (sim);
+  sim_order_verify (sim);
   sim_order_switch (sim);
 }
 
@@ -619,6 +620,7 @@ sim_drive (void *vp)
   if (sim->p.meddler)
     thread_join (&meddler);
   come_to_rest (sim);
+  sim_verify_at_rest (sim);
   read_all (sim);
   if (sched_percent (sim->p.pivot_percent)) {
     switch_at_rest (sim);

@@ -129,6 +129,8 @@ job_new (struct mirror *m, const struct job_params *params,
   if (*err == 0 && target && params->sync == SYNC_NONE)
     job_doubt_cache (job);
   if (*err == 0)
+    *err = job_make_verifier (job);
+  if (*err == 0)
     job->copiers = copiers_new (&job->pair, source, &cp, job_on_idle, job, err);
   if (*err < 0) {
     job_free (job);
@@ -144,6 +146,7 @@ job_free (struct job *job)
     return;
   free (job->where);
   copiers_free (job->copiers);
+  verifier_free (job->verifier);
   flusher_free (job->pair.flusher);
   suspects_free (job->pair.suspects);
   waits_free (job->pair.waits);

@@ -280,6 +280,7 @@ wind_up (struct job *job)
   job_session_stop (job);
   copiers_run (job->copiers, false);
   gate_wait_job (m->gate, job);
+  verifier_end (job->verifier);         /* it wakes copiers */
   copiers_free (job->copiers);
 
   mutex_lock (&m->lock);

@@ -13,6 +13,7 @@
  *                                  one step, so that events are in order
  *   1  mirror.lock                 the job pointer and the job's state
  *   2  copiers.lock  flusher.lock  choosing work; U and the flush in flight
+ *      verifier.lock               what a verification has found
  *      pivoted.lock                the session after a pivot
  *      suspects.lock
  *   3  dirty.lock  rangelocks.lock  gate.lock  rates.lock      leaves
@@ -35,6 +36,7 @@
 #include "pair.h"
 #include "pivoted.h"
 #include "sync.h"
+#include "verify.h"
 
 /* Linux has 133; greater ones share the last place. */
 #define JOB_ERRNOS 134
@@ -49,6 +51,7 @@ struct job {
   struct source *source;
   struct pair pair;             /* its target: NULL at the end, under lock */
   struct copiers *copiers;
+  struct verifier *verifier;
   uint64_t buf_size;
   enum sync_mode sync;
 
@@ -210,6 +213,12 @@ extern void job_unpublish_locked (struct job *job);
 
 /* Open the gate that switch_halt holds; the caller holds regime_lock. */
 extern void job_release_locked (struct job *job);
+
+/* job-verify.c: sets job->verifier.  0 or -ENOMEM. */
+extern int job_make_verifier (struct job *job);
+
+/* verbs.c: a pin that was taken by raising job->pins is given back. */
+extern void job_unpin (struct job *job);
 
 /* verbs.c: the clients' disk may have lost anything: copy all of it again, if
  * there is a job.

@@ -63,6 +63,21 @@ enum mirror_event_kind {
   EVENT_SWITCH_FAILED,          /* operation, error, pause_ns */
   EVENT_RELEASED,               /* error (the reason), held_ns */
   EVENT_FENCED,                 /* synced (enabled) */
+  EVENT_VERIFY_COMPLETED,       /* id, verify, error or NULL */
+};
+
+#define VERIFY_FIRST 8u          /* differences whose place is kept */
+
+/* What a verification has found; see verify.h. */
+struct mirror_verify_status {
+  bool set;                     /* there has been one in this job */
+  bool running, repair;
+  uint64_t speed;               /* bytes per second, 0 = no limit */
+  uint64_t bytes;               /* that have been compared */
+  uint64_t left;                /* bytes that have not */
+  uint64_t differences;         /* granules that differ */
+  uint64_t first[VERIFY_FIRST]; /* offsets of those found first */
+  char error[128];              /* why it ended early; "" = it did not */
 };
 
 struct mirror_event {
@@ -79,6 +94,7 @@ struct mirror_event {
   bool synced;
   const char *operation;        /* "pivot", "detach" */
   uint64_t pause_ns, held_ns;
+  const struct mirror_verify_status *verify;
 };
 
 /* Called from engine threads without locks held; must not block for long and
@@ -243,6 +259,13 @@ extern int mirror_release (struct mirror *m, uint64_t *held_ns);
  */
 extern int mirror_fence (struct mirror *m, bool enable, bool force);
 
+/* Compare both sides of the job; see verify.h.  Both return at once;
+ * EVENT_VERIFY_COMPLETED follows.  0, or -errno with the reason in *why.
+ */
+extern int mirror_verify_start (struct mirror *m, bool repair,
+                                uint64_t speed, const char **why);
+extern int mirror_verify_stop (struct mirror *m, const char **why);
+
 /* The process ends: after a pivot, requests do not wait for a lost target any
  * more.
  */
@@ -304,6 +327,7 @@ struct mirror_status {
     target_multi_conn;
   struct mirror_counters counters;
   struct mirror_error last_error;
+  struct mirror_verify_status verify;
 
   /* The job before: status null until one has ended. */
   struct {

@@ -9,7 +9,12 @@ uint64_t
 pair_mark (struct pair *p, struct range r)
 {
   const uint64_t n = dirty_set (p->dirty, r);
+  struct dirty *watch;
 
+  sync_point ();
+  watch = atomic_load (&p->watch);
+  if (watch)
+    dirty_set (watch, r);
   p->work (p->opaque);
   return n;
 }

@@ -57,6 +57,11 @@ struct pair {
   struct latency *latency;
   struct rates rates;
 
+  /* While verify.c looks twice at something: what pair_mark has marked since.
+   * What it points to lives as long as the pair.
+   */
+  struct dirty *_Atomic watch;
+
   /* D has grown: copiers may sleep.  Any thread, no locks held. */
   void (*work) (void *opaque);
 

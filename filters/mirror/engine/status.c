@@ -93,6 +93,7 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   get_target_locked (job, st);
   get_counters (job, &st->counters);
   st->last_error = job->last_error;
+  verifier_status (job->verifier, &st->verify);
 }
 
 void

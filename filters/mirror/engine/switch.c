@@ -390,6 +390,7 @@ switch_try (struct job *job, enum halt_kind kind)
     return true;
   }
   job_publish (job);            /* from now on it tees */
+  verifier_quiesce (job->verifier);     /* `wanted` keeps it so */
   if (!may_begin (job))
     return true;
 

@@ -102,7 +102,7 @@ mirror_set_mode (struct mirror *m, const char *id, enum copy_mode mode,
 
 /*-- verbs that tell -----------------------------------------------------*/
 
-/* The job, which stays until unpin; or NULL and *r as mirror_check_verb. */
+/* The job, which stays until job_unpin; or NULL and *r as mirror_check_verb. */
 static struct job *
 pin (struct mirror *m, const char *id, enum job_verb verb,
      enum job_status *status, int *r)
@@ -116,8 +116,8 @@ pin (struct mirror *m, const char *id, enum job_verb verb,
   return m->job;
 }
 
-static void
-unpin (struct job *job)
+void
+job_unpin (struct job *job)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
 
@@ -155,7 +155,7 @@ mirror_pause (struct mirror *m, const char *id, bool pause,
     job_publish (job);          /* it may have stopped teeing */
     job_show_pause (job);
   }
-  unpin (job);
+  job_unpin (job);
   return r;
 }
 
