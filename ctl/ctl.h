@@ -60,6 +60,12 @@ extern json_t *call_command (struct client *c, const char *name, json_t *args,
 /* The name of the only job (to be freed), or NULL after a line on stderr. */
 extern char *call_job (struct client *c, int *status);
 
+/* verify.c: mirror-verify with args (which is taken over), its progress where
+ * stderr is a terminal, its result on stdout.  Returns the exit status; who
+ * begins the line that says why it is not STATUS_OK.
+ */
+extern int verify_and_wait (struct client *c, const char *who, json_t *args);
+
 /* Each subcommand; returns the exit status. */
 #define SUB(id, name, operands, least, most, help)      \
   extern int run_##id (const struct call *call);

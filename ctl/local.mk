@@ -27,6 +27,7 @@ nbdmirror_SOURCES = \
 	ctl/supervise.c \
 	ctl/switch.c \
 	ctl/terminal.c ctl/terminal.h \
+	ctl/verify.c \
 	ctl/wait.c \
 	ctl/watch.c
 nbdmirror_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)

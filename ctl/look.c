@@ -111,6 +111,18 @@ fill_error (struct look *l, json_t *e)
   l->error_time = (int64_t) look_number (e, "time");
 }
 
+static void
+fill_verify (struct look *l, json_t *v)
+{
+  l->have_verify = look_is_there (v);
+  l->verify_running = look_truth (v, "running");
+  l->verify_repair = look_truth (v, "repair");
+  l->verify_bytes = look_number (v, "bytes");
+  l->verify_left = look_number (v, "left-bytes");
+  l->verify_differences = look_number (v, "differences");
+  l->verify_error = text_or_none (v, "error");
+}
+
 void
 look_fill (struct look *l, json_t *mirror)
 {
@@ -145,4 +157,5 @@ look_fill (struct look *l, json_t *mirror)
   l->held = look_truth (mirror, "held");
   l->fenced = look_truth (mirror, "fenced");
   fill_error (l, json_object_get (mirror, "last-error"));
+  fill_verify (l, json_object_get (mirror, "verify"));
 }

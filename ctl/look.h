@@ -43,6 +43,11 @@ struct look {
   uint64_t reconnects;
   bool pivoted, held, fenced;
 
+  bool have_verify;
+  bool verify_running, verify_repair;
+  uint64_t verify_bytes, verify_left, verify_differences;
+  const char *verify_error;     /* "" if none */
+
   bool have_error;
   const char *error_side, *error_op, *error_text;
   uint64_t error_offset, error_length;

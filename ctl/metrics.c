@@ -86,6 +86,14 @@ static const struct family {
     "Requests to the source that failed" },
   { COUNTER, true, "target_flushes", NULL, NULL, "target-flushes",
     "Flushes of the target" },
+  { TRUTH, true, "verify_running", NULL, "verify", "running",
+    "Whether a verification is running" },
+  { GAUGE, true, "verify_compared_bytes", BYTES, "verify", "bytes",
+    "Compared by the last verification" },
+  { GAUGE, true, "verify_left_bytes", BYTES, "verify", "left-bytes",
+    "Not compared by the last verification" },
+  { GAUGE, true, "verify_differences", NULL, "verify", "differences",
+    "Granules that the last verification found to differ" },
 };
 
 static void

@@ -427,6 +427,28 @@ sides_rows (struct out *o, const struct look *l)
 }
 
 static void
+verify_row (struct out *o, const struct look *l)
+{
+  char text[SIZE_TEXT_MAX];
+
+  if (!l->have_verify)
+    return;
+  row (o, "verify");
+  if (l->verify_running)
+    item (o, PLAIN, "running%s", l->verify_repair ? " and repairing" : "");
+  else if (l->verify_error[0])
+    item (o, RED, "ended: %s", l->verify_error);
+  else
+    item (o, PLAIN, "done");
+  item (o, PLAIN, "compared %s", size_text (l->verify_bytes, text));
+  if (l->verify_left > 0)
+    item (o, PLAIN, "left %s", size_text (l->verify_left, text));
+  item (o, l->verify_differences > 0 ? RED : PLAIN,
+        "%" PRIu64 " granules differ", l->verify_differences);
+  end_row (o);
+}
+
+static void
 error_row (struct out *o, const struct look *l)
 {
   const time_t when = (time_t) l->error_time;
@@ -481,6 +503,7 @@ screen_text (const struct look *l, const struct screen_history *dirty,
   item (&o, verdict_color (l->verdict), "%s", l->verdict);
   end_row (&o);
   error_row (&o, l);
+  verify_row (&o, l);
   if (l->have_job)
     progress_rows (&o, l);
   if (dirty)

@@ -50,6 +50,7 @@
   SUB (speed, "speed", "N", 1, 1, "change the limit of background copying")   \
   SUB (complete, "complete", "", 0, 0, "move the clients to the target")      \
   OPT ("--async", "", "do not wait for the end")                              \
+  OPT ("--verify", "", "only if a verification finds no difference")          \
   SUB (cancel, "cancel", "", 0, 0, "end the job; detach when it is ready")    \
   OPT ("--force", "", "at once, leave the target as it is")                   \
   SUB (hold, "hold", "", 0, 0, "hold the clients when both sides are equal")  \
@@ -58,11 +59,14 @@
   SUB (fence, "fence", "", 0, 0, "refuse the writes of clients")              \
   OPT ("--off", "", "accept them again")                                      \
   OPT ("--force", "", "also when nothing is held")                            \
+  SUB (verify, "verify", "", 0, 0, "compare source and target online")        \
+  OPT ("--repair", "", "copy again what differs")                             \
+  OPT ("--speed", "N", "read at most N bytes per second from each side")      \
+  OPT ("--stop", "", "end the verification that is running")                  \
   SUB (events, "events", "", 0, 0, "print what happens, as JSON lines")       \
   SUB (metrics, "metrics", "", 0, 0, "print all numbers as OpenMetrics")      \
   SUB (qmp, "qmp", "JSON", 1, 1, "run one raw QMP command")                   \
   SUB (quit, "quit", "", 0, 0, "end the server")                              \
-  LATER ("verify")                                                            \
   LATER ("bitmap")
 
 #endif /* MIRROR_SUBCOMMANDS_H */

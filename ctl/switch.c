@@ -91,10 +91,10 @@ wait_end (struct client *c, struct ending *e)
 }
 
 /* The last state that the job will have by itself, NULL after a line on
- * stderr.
+ * stderr.  must_be_ready: a job that is not is an error.
  */
 static const char *
-last_state (struct client *c, int *status)
+last_state (struct client *c, bool must_be_ready, int *status)
 {
   json_t *jobs = call_command (c, "query-block-jobs", NULL, ANSWER_MS,
                                status);
@@ -102,6 +102,13 @@ last_state (struct client *c, int *status)
 
   if (jobs == NULL)
     return NULL;
+  if (must_be_ready &&
+      json_is_false (json_object_get (json_array_get (jobs, 0), "ready"))) {
+    json_decref (jobs);
+    complain ("complete: the job is not ready");
+    *status = STATUS_FAILED;
+    return NULL;
+  }
   kept = json_is_false (json_object_get (json_array_get (jobs, 0),
                                          "auto-dismiss"));
   json_decref (jobs);
@@ -112,6 +119,7 @@ int
 run_complete (const struct call *call)
 {
   CLEANUP_FREE char *id = NULL;
+  const bool verify = call_option (call, "--verify") != NULL;
   struct ending ending = { .last = NULL };
   json_t *result = NULL;
   struct client *c;
@@ -122,8 +130,10 @@ run_complete (const struct call *call)
     return status;
   id = call_job (c, &status);
   if (id)
-    ending.last = last_state (c, &status);
-  if (ending.last)
+    ending.last = last_state (c, verify, &status);
+  if (ending.last && verify)
+    status = verify_and_wait (c, "complete", json_object ());
+  if (ending.last && status == STATUS_OK)
     result = call_command (c, "block-job-complete",
                            json_pack ("{s:s}", "device", id), ANSWER_MS,
                            &status);

@@ -82,6 +82,7 @@ stress_tests = \
 	tests/func/test-target-dies.sh \
 	tests/func/test-target-lies.py \
 	tests/func/test-target-matrix.py \
+	tests/func/test-verify.py \
 	tests/func/test-write-blocking.sh
 
 func_tests = \

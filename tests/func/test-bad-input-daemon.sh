@@ -45,6 +45,7 @@ cleanup_fn kill $hung
 wait_for 20 test -S "$tmp/hung.sock"
 nbdkit -f -U "$tmp/waiting.sock" --filter=mirror memory 1M \
   mirror-target="$(uri hung)" mirror-control="$tmp/waiting-ctl.sock" \
+  mirror-on-target-error=report mirror-target-timeout=2 \
   >"$tmp/waiting.log" 2>&1 </dev/null & waiting=$!
 cleanup_fn end_waiting
 end_waiting () { ! kill $waiting 2>/dev/null; }

@@ -337,7 +337,8 @@ def see_all_events(t):
 
 
 def see_failed_switch(t):
-    """A target that cannot flush any more; a hold and a fence that end."""
+    """A target that cannot flush any more; a verification, a hold and a fence
+    that end."""
     fail = t.path("fail")
     t.nbdkit("target", "eval", "get_size=echo 65536", "can_write=exit 0",
              "pread=dd if=/dev/zero count=$3 iflag=count_bytes",
@@ -347,6 +348,8 @@ def see_failed_switch(t):
     with t.qmp() as q:
         start_job(t, q)
         q.wait(lambda q: q.job()["actively-synced"], 60 * SLOW)
+        q.command("mirror-verify", action="start")
+        verified = q.wait_event("MIRROR_VERIFY_COMPLETED", 60 * SLOW)
         q.command("mirror-hold", timeout=1)
         released = q.wait_event("MIRROR_RELEASED", 60 * SLOW)
         q.command("mirror-fence", force=True)
@@ -354,7 +357,7 @@ def see_failed_switch(t):
             pass
         q.command("job-complete", id="mirror")
         failed = q.wait_event("MIRROR_SWITCH_FAILED", 60 * SLOW)
-        keep_events(q, released, failed)
+        keep_events(q, verified, released, failed)
     stop_all(t)
 
 

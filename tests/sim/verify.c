@@ -130,14 +130,17 @@ static void
 await_copied (struct sim *sim)
 {
   const uint64_t deadline = sched_now () + PATIENCE;
+  const struct fake_target *ft;
   struct mirror_status st;
 
   do {
     sched_sleep (20 * MS);
     mirror_get_status (sim->m, &st);
+    ft = world_session (&sim->w, false);
     if (sched_now () > deadline)
       sched_fail ("verify", "what was repaired is not copied");
-  } while (st.dirty_bytes + st.inflight_bytes > 0);
+  } while (st.dirty_bytes + st.inflight_bytes + st.suspect_bytes > 0 ||
+           !st.target_online || !ft || ft->lost);
 }
 
 static void

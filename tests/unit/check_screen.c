@@ -119,6 +119,31 @@ failed (void)
   return l;
 }
 
+static struct look
+verifying (void)
+{
+  struct look l = synced ();
+
+  l.have_verify = l.verify_running = l.verify_repair = true;
+  l.verify_bytes = 200 * MiB;
+  l.verify_left = 312 * MiB;
+  l.verify_differences = 2;
+  l.verify_error = "";
+  return l;
+}
+
+static struct look
+verified (void)
+{
+  struct look l = verifying ();
+
+  l.verify_running = false;
+  l.verify_left = 0;
+  l.verify_differences = 0;
+  l.verify_error = "stopped";
+  return l;
+}
+
 static void
 expect (struct look l, const struct screen_history *h,
         struct screen_style style, const char *text)
@@ -184,6 +209,31 @@ START_TEST (whole_screens)
           "source    512 MiB, clients: 2\n"
           "target    none\n"
           "clients   held, fenced\n");
+}
+END_TEST
+
+/* A row of a whole screen. */
+static void
+expect_row (struct look l, const char *row)
+{
+  char *got = screen_text (&l, NULL, &plain);
+
+  ck_assert_ptr_nonnull (got);
+  ck_assert_msg (strstr (got, row) != NULL, "%s", got);
+  free (got);
+}
+
+START_TEST (verify_row)
+{
+  struct look l = verified ();
+
+  expect_row (verifying (), "\nverify    running and repairing, compared"
+              " 200 MiB, left 312 MiB, 2 granules differ\n");
+  expect_row (l, "\nverify    ended: stopped, compared 200 MiB,"
+              " 0 granules differ\n");
+  l.verify_error = "";
+  expect_row (l, "\nverify    done, compared 200 MiB,"
+              " 0 granules differ\n");
 }
 END_TEST
 
@@ -392,6 +442,7 @@ main (void)
   setenv ("TZ", "UTC", 1);
   tcase_set_timeout (tc, 60);
   tcase_add_test (tc, whole_screens);
+  tcase_add_test (tc, verify_row);
   tcase_add_test (tc, narrow_screen);
   tcase_add_test (tc, one_line);
   tcase_add_test (tc, percent);

@@ -31,19 +31,6 @@ target_step (struct carrier *c, struct target_req *req, const char *op,
     waits_progress (p->waits, pair_now_ns (p));
 }
 
-/* What of r the target says to read as zero goes to zero_extent. */
-static void
-ask_target (struct carrier *c, struct range r, extent_fn *fn, void *opaque)
-{
-  struct pair *p = c->p;
-  struct wait wait;
-
-  waits_begin (p->waits, &wait, WAIT_COPY, pair_now_ns (p));
-  if (p->target->ops->extents (p->target, r, fn, opaque) != -ENOTCONN)
-    waits_progress (p->waits, pair_now_ns (p));
-  waits_end (p->waits, &wait);
-}
-
 /* From the target's extents: what needs zeroing. */
 struct zeroing {
   struct carrier *c;
@@ -106,7 +93,7 @@ copy_zero (struct carrier *c, struct range r, struct carry_error *error)
     before = z.done;
     if (t->can_extents && flusher_stamp (c->p->flusher) == 0 &&
         !flusher_any (c->p->flusher, rest))
-      ask_target (c, rest, zero_extent, &z);
+      pair_ask_target (c->p, rest, zero_extent, &z);
     if (z.done == before && error->err == 0)
       zero_extent (&z, rest, EXTENT_DATA);
   }

@@ -72,12 +72,20 @@ read_both (struct comparer *c, struct range r)
     .op = TARGET_READ, .lane = LANE_COPY, .buf = c->target_buf,
     .count = (uint32_t) range_len (r), .offset = r.start,
   };
+  struct waits *waits = c->p->waits;
+  struct wait wait;
   int source, target;
 
+  waits_begin (waits, &wait, WAIT_COPY, pair_now_ns (c->p));
   t->ops->submit (t, &req);
+  waits_change (waits, &wait, WAIT_SOURCE, pair_now_ns (c->p));
   source = c->source->ops->pread (c->source, c->source_buf,
                                   (uint32_t) range_len (r), r.start);
+  waits_change (waits, &wait, WAIT_COPY, pair_now_ns (c->p));
   target = t->ops->wait (t, &req);
+  waits_end (waits, &wait);
+  if (target != -ENOTCONN)
+    waits_progress (waits, pair_now_ns (c->p));
   c->read += range_len (r);
   if (source == -ENOTCONN)      /* that stands for the target's session */
     source = -EIO;
@@ -182,7 +190,6 @@ static int
 source_extent (void *opaque, struct range r, enum extent_kind kind)
 {
   struct holes *h = opaque;
-  struct target *t = h->c->p->target;
   struct range rest;
 
   if (r.start != h->asked)
@@ -192,7 +199,7 @@ source_extent (void *opaque, struct range r, enum extent_kind kind)
     return 0;
   for (rest = r; !range_empty (rest); rest.start = h->target_asked) {
     h->target_asked = rest.start;
-    t->ops->extents (t, rest, target_extent, h);
+    pair_ask_target (h->c->p, rest, target_extent, h);
     if (h->target_asked == rest.start)
       break;                    /* no answer: it is read */
   }
@@ -236,12 +243,12 @@ look_under_lock (struct comparer *c, struct range r)
   int err;
 
   if (p->target->can_flush) {
-    err = pair_flush (p);
+    err = pair_flush (p, WAIT_FLUSH);
     if (err < 0)
       return err == -ENOTCONN ? err : 1;
   }
   err = find_differing (c, r);
-  while (err == 0 && dirty_next (p->dirty, rest.start, p->size, &run) &&
+  while (err == 0 && pair_next_differing (p, rest.start, &run) &&
          run.start < r.end) {
     dirty_set (c->touched, run);
     rest.start = run.end;
@@ -297,8 +304,7 @@ cut_clean (struct comparer *c, struct range *r)
 {
   struct range run;
 
-  if (!dirty_next (c->p->dirty, r->start, c->p->size, &run) ||
-      run.start >= r->end)
+  if (!pair_next_differing (c->p, r->start, &run) || run.start >= r->end)
     return true;
   if (run.start > r->start) {
     r->end = run.start;

@@ -256,6 +256,7 @@ job_session_end (struct job *job)
   p->target->ops->shutdown (p->target);
   gate_wait_tees (job->m->gate, job);
   copiers_stop (job->copiers);
+  verifier_quiesce (job->verifier);
   switch_free (job);
   flusher_session_end (p->flusher);
   {
@@ -289,12 +290,6 @@ read_target (struct pair *p, void *buf, struct range r)
   return err;
 }
 
-static bool
-may_differ (const struct pair *p, struct range r)
-{
-  return dirty_any (p->dirty, r) || suspects_any (p->suspects, r);
-}
-
 /* Is the sample as it should be?  Requests track, and a request marks after it
  * has changed the source; so what differs counts only if it is not dirty when
  * all that were under way have ended.
@@ -314,11 +309,11 @@ sample_is_good (struct job *job, struct range r, char *ours, char *theirs)
       pair_mark (p, r);
     return true;
   }
-  if (memcmp (ours, theirs, range_len (r)) == 0 || may_differ (p, r))
+  if (memcmp (ours, theirs, range_len (r)) == 0 || pair_may_differ (p, r))
     return true;
   if (gate_flush (job->m->gate, p->clock, job_now_ns (job) + SETTLE_NS) < 0)
     return true;
-  return may_differ (p, r);
+  return pair_may_differ (p, r);
 }
 
 /* Compare what should be equal, here and there. */
@@ -344,7 +339,7 @@ content_is_known (struct job *job)
                        : SAMPLE_MAX);
     if (r.end > p->size)
       r.end = p->size;
-    if (may_differ (p, r))
+    if (pair_may_differ (p, r))
       continue;
     done++;
     if (!sample_is_good (job, r, buf, buf + SAMPLE_MAX))

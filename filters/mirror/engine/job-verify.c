@@ -29,7 +29,7 @@ leave (void *opaque, const char **why)
     *why = "the target was lost";
     return VERIFY_END;
   }
-  if (!job->scanned || job->paused ||
+  if (!job->scanned || job->paused || job->session.checking ||
       (job->wanted != HALT_NONE && m->hold.since_ns == 0))
     return VERIFY_WAIT;
   return VERIFY_GO;

@@ -3,18 +3,28 @@
 
 #include <config.h>
 
+#include <errno.h>
+
 #include "pair.h"
 
-uint64_t
-pair_mark (struct pair *p, struct range r)
+/* After it has been marked. */
+static void
+note_watch (struct pair *p, struct range r)
 {
-  const uint64_t n = dirty_set (p->dirty, r);
   struct dirty *watch;
 
   sync_point ();
   watch = atomic_load (&p->watch);
   if (watch)
     dirty_set (watch, r);
+}
+
+uint64_t
+pair_mark (struct pair *p, struct range r)
+{
+  const uint64_t n = dirty_set (p->dirty, r);
+
+  note_watch (p, r);
   p->work (p->opaque);
   return n;
 }
@@ -47,7 +57,27 @@ void
 pair_mark_suspect (struct pair *p, struct range r)
 {
   suspects_add (p->suspects, r, pair_now_ns (p));
+  note_watch (p, r);
   p->work (p->opaque);
+}
+
+bool
+pair_may_differ (const struct pair *p, struct range r)
+{
+  /* What is suspect may just be becoming dirty. */
+  return suspects_any (p->suspects, r) || dirty_any (p->dirty, r);
+}
+
+bool
+pair_next_differing (const struct pair *p, uint64_t from, struct range *run)
+{
+  struct range suspect;
+  const bool any = suspects_next (p->suspects, from, &suspect);
+  const bool dirty = dirty_next (p->dirty, from, p->size, run);
+
+  if (any && (!dirty || suspect.start < run->start))
+    *run = suspect;
+  return any || dirty;
 }
 
 void
@@ -80,6 +110,17 @@ pair_zero_req (const struct pair *p, enum target_lane lane, uint32_t count,
     .flags = p->unmap ? LEG_MAY_TRIM : 0,
     .count = count, .offset = offset,
   };
+}
+
+void
+pair_ask_target (struct pair *p, struct range r, extent_fn *fn, void *opaque)
+{
+  struct wait wait;
+
+  waits_begin (p->waits, &wait, WAIT_COPY, pair_now_ns (p));
+  if (p->target->ops->extents (p->target, r, fn, opaque) != -ENOTCONN)
+    waits_progress (p->waits, pair_now_ns (p));
+  waits_end (p->waits, &wait);
 }
 
 void

@@ -87,6 +87,13 @@ extern void pair_note_rates (struct pair *p);
 /* The same, and whatever it was that failed may still happen: suspects.h. */
 extern void pair_mark_suspect (struct pair *p, struct range r);
 
+/* Is any granule that r touches dirty or suspect? */
+extern bool pair_may_differ (const struct pair *p, struct range r);
+
+/* The first run of such granules that starts at or after `from`. */
+extern bool pair_next_differing (const struct pair *p, uint64_t from,
+                                 struct range *run);
+
 /* The source has failed to change r. */
 extern void pair_source_failed (struct pair *p, const struct source *source,
                                 struct range r);
@@ -100,6 +107,10 @@ extern struct range pair_lock_range (const struct pair *p, struct range r);
 extern struct target_req pair_zero_req (const struct pair *p,
                                         enum target_lane lane, uint32_t count,
                                         uint64_t offset);
+
+/* The target's extents of r; it is known to be waited for. */
+extern void pair_ask_target (struct pair *p, struct range r, extent_fn *fn,
+                             void *opaque);
 
 /* A claim of that many bytes has ended; ok: the two sides became equal. */
 extern void pair_end_claim (struct pair *p, uint64_t bytes, bool ok);

@@ -161,6 +161,24 @@ suspects_bytes (struct suspects *s)
 }
 
 bool
+suspects_next (struct suspects *s, uint64_t from, struct range *run)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  struct range r;
+  bool found = false;
+  unsigned i;
+
+  for (i = 0; i < GROUPS; ++i)
+    if (s->groups[i].used &&
+        dirty_next (s->groups[i].map, from, UINT64_MAX, &r) &&
+        (!found || r.start < run->start)) {
+      *run = r;
+      found = true;
+    }
+  return found;
+}
+
+bool
 suspects_any (struct suspects *s, struct range r)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);

@@ -50,6 +50,12 @@ extern uint64_t suspects_until (struct suspects *s);
 /* Bytes; what has become suspect again later may count twice. */
 extern uint64_t suspects_bytes (struct suspects *s);
 
+/* The first suspect run that starts at or after `from`, as dirty_next with the
+ * size of the disk as max_len.
+ */
+extern bool suspects_next (struct suspects *s, uint64_t from,
+                           struct range *run);
+
 /* Is any granule that r touches suspect? */
 extern bool suspects_any (struct suspects *s, struct range r);
 
