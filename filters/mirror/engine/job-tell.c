@@ -123,11 +123,15 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
     }
     if (side == SIDE_TARGET && err == -ENOTCONN)
       job_lost_locked (job, err);
-    else
-      job_act_locked (job, ev.action, err);
   }
+  /* What follows from it is told by the job's thread. */
   if (tell)
     job_event (job, &ev);
+  if (side == SIDE_TARGET && err == -ENOTCONN)
+    return;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+  if (!job->cancel)
+    job_act_locked (job, ev.action, err);
 }
 
 /*-- small things -------------------------------------------------------*/

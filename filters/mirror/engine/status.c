@@ -113,7 +113,8 @@ judge_locked (struct job *job, struct mirror_report *r)
   const struct mirror_status *st = &r->st;
   struct rates_point now = pair_point (&job->pair);
   struct verdict_facts facts = {
-    .target = job->pair.target != NULL,
+    /* While it is offline, too. */
+    .target = st->status <= JOB_STANDBY,
     .online = st->target_online,
     .synced = st->synced,
     .paused = st->status == JOB_PAUSED || st->status == JOB_STANDBY,

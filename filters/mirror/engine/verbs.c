@@ -145,6 +145,8 @@ mirror_pause (struct mirror *m, const char *id, bool pause,
       if (!pause && job->stopped) {
         job->stopped = false;
         job->io_status = IO_OK;
+        /* What stops it again is news, however soon it does. */
+        memset (job->reported_ns, 0, sizeof job->reported_ns);
         cond_signal (&job->session.wake);
       }
       job_run_copiers_locked (job);

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""What query-mirror, the events and nbdmirror tell of a target that fails, is
+lost, comes back, or is not there when nbdkit starts."""
+
+import os
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
+from mirrortest import SLOW, Test  # noqa: E402
+
+FAST = ("-D", "mirror.backoff_ms=50")
+
+
+def status(t):
+    return subprocess.run(["nbdmirror", "-S", t.path("ctl.sock"), "status"],
+                          check=True, stdout=subprocess.PIPE,
+                          universal_newlines=True).stdout
+
+
+def wait_state(q, *states):
+    q.wait(lambda q: q.mirror()["target"]["state"] in states, 30 * SLOW)
+    return q.mirror()
+
+
+def comes_late(t):
+    """By ignore, nbdkit starts without its target, and finds it later."""
+    t.mirror(*FAST, "data", "1*16777216", "size=64M",
+             "mirror-target=" + t.uri("target"),
+             "mirror-copy-mode=write-blocking", "mirror-suspect-time=0")
+    with t.qmp() as q:
+        m = q.mirror()
+        assert m["target"]["state"] == "connecting", m
+        assert "size" not in m["target"] and m["convergence"] == "offline", m
+        assert m["target"]["uri"] == t.uri("target"), m
+        assert m["job"]["status"] == "running", m
+        t.nbdkit("target", "memory", "64M")
+        m = wait_state(q, "online")
+        assert m["target"]["size"] == 64 << 20, m
+        assert m["target"]["reconnects"] == 0, m
+        q.wait_event("BLOCK_JOB_READY", 30 * SLOW)
+
+
+def lost_and_found(t):
+    """... and when it has been lost."""
+    with t.qmp() as q:
+        t.kill("target")
+        q.wait_event("MIRROR_TARGET_STATE", 30 * SLOW, state="offline")
+        m = wait_state(q, "offline", "connecting")
+        # What is known of it stays.
+        assert m["target"]["size"] == 64 << 20, m
+        assert m["convergence"] == "offline", m
+        assert "offline" in status(t)
+        text = q.refused("block-job-complete", device="mirror")
+        assert "cannot be completed now" in text, text
+        t.nbdkit("target", "memory", "64M")
+        q.wait_event("MIRROR_TARGET_STATE", 30 * SLOW, state="online")
+        m = wait_state(q, "online")
+        assert m["target"]["reconnects"] == 1, m
+        assert ", reconnected: 1" in status(t), status(t)
+        t.cancel(q)
+        m = q.mirror()
+        assert m["target"]["state"] == "none", m
+        assert "size" not in m["target"], m
+        assert m["last-job"]["end"] == "cancelled", m
+
+
+def start(t, q, name, policy):
+    q.command("blockdev-mirror", target=t.uri(name), sync="full",
+              on_target_error=policy, target_is_zero=False)
+
+
+def error_event(q, action, error):
+    data = q.wait_event("BLOCK_JOB_ERROR", 30 * SLOW)["data"]
+    assert (data["action"], data["errno"], data["operation"]) == \
+        (action, error, "write"), data
+
+
+def reports(t):
+    """The job fails: by an error, or by a loss."""
+    for name, policy, error, text in (
+            ("bad", "report", 5, "Input/output error"),
+            ("bad", "enospc", 5, "Input/output error"),
+            ("full", "report", 28, "No space left on device")):
+        with t.qmp() as q:
+            start(t, q, name, policy)
+            error_event(q, "report", error)
+            event = q.wait_event("BLOCK_JOB_COMPLETED", 30 * SLOW)
+            assert event["data"]["error"] == text, event
+            q.wait(lambda q: q.job() is None, 30 * SLOW)
+            m = q.mirror()
+            assert m["job"] is None and m["target"]["state"] == "none", m
+            last = m["last-job"]
+            assert (last["end"], last["error"]) == ("failed", text), last
+            assert "failed: " + text in status(t), status(t)
+    with t.qmp() as q:
+        start(t, q, "target", "report")
+        t.kill("target")
+        event = q.wait_event("BLOCK_JOB_COMPLETED", 30 * SLOW)
+        assert event["data"]["error"], event
+        q.wait(lambda q: q.job() is None, 30 * SLOW)
+        assert q.mirror()["last-job"]["end"] == "failed", q.mirror()
+
+
+def stops(t):
+    """The job is paused, and goes on to fail again when it is resumed."""
+    for name, policy, error, io_status, text in (
+            ("bad", "stop", 5, "failed", "stopped by an error"),
+            ("full", "stop", 28, "nospace", "stopped by a full disk"),
+            ("full", "enospc", 28, "nospace", "stopped by a full disk")):
+        with t.qmp() as q:
+            start(t, q, name, policy)
+            for _ in range(2):
+                error_event(q, "stop", error)
+                q.wait(lambda q: q.job()["status"] == "paused", 30 * SLOW)
+                assert q.job()["io-status"] == io_status, q.job()
+                m = q.mirror()
+                assert m["job"]["io-status"] == io_status, m
+                assert m["job"]["on-target-error"] == policy, m
+                assert not m["job"]["teeing"], m
+                assert text in status(t), status(t)
+                q.command("block-job-resume", device="mirror")
+            # From now on it goes on by itself.
+            q.wait(lambda q: q.job()["status"] == "paused", 30 * SLOW)
+            q.command("mirror-set", on_target_error="ignore")
+            q.command("block-job-resume", device="mirror")
+            assert q.job()["io-status"] == "ok", q.job()
+            error_event(q, "stop", error)
+            error_event(q, "ignore", error)
+            t.cancel(q)
+
+
+with Test() as test:
+    comes_late(test)
+    lost_and_found(test)
+    for server, errno in (("bad", "EIO"), ("full", "ENOSPC")):
+        test.nbdkit(server, "--filter=error", "memory", "64M",
+                    *("error-%s" % x for r in ("pwrite", "zero", "trim")
+                      for x in ("%s=%s" % (r, errno), r + "-rate=100%")))
+    reports(test)
+    stops(test)
