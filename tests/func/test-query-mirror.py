@@ -194,7 +194,7 @@ def check_offline(t):
 
 FAILS = """
 case $(( $(cat {0} 2>/dev/null || echo 0) )) in
-  0) echo 1 >{0}; echo ENOSPC full >&2 ;;
+  0) echo 1 >{0}; echo ENOMEM full >&2 ;;
   *) echo 0 >{0}; echo EIO bad >&2 ;;
 esac
 exit 1
@@ -215,11 +215,11 @@ def check_stuck(t):
         assert m["eta-seconds"] is None, m
         e = m["last-error"]
         assert (e["side"], e["op"]) == ("target", "write"), e
-        assert e["errno"] in (5, 28) and e["text"] == os.strerror(e["errno"])
+        assert e["errno"] in (5, 12) and e["text"] == os.strerror(e["errno"])
         assert e["length"] > 0 and abs(e["time"] - time.time()) < 60 * SLOW, e
         assert m["target-errors"] >= 6
         events = [e for e in qmp.events if e["event"] == "BLOCK_JOB_ERROR"]
-        for errno in (5, 28):
+        for errno in (5, 12):
             stamps = [e["timestamp"]["seconds"] +
                       e["timestamp"]["microseconds"] / 1e6 for e in events
                       if e["data"]["errno"] == errno]

@@ -69,7 +69,8 @@ def check_usage(t):
             (("n", "-o", "granlarity=4K"), "the nearest is mirror-granularity"),
             (("n", "--bitmap", "b"), "mirror-bitmap: not available"),
             (("n", "--control", "no/such"), "cannot bind: No such file"),
-            ((t.uri("nobody"),), "nobody.sock")):
+            ((t.uri("nobody"), "-o", "on-target-error=report"),
+             "nobody.sock")):
         refused(t, "s.img", *args, text=text, lines=2)
         refused(t, "s.img", *args, text="the proxy did not start: nbdkit ended"
                 " with status 1", lines=2)

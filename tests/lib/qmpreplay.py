@@ -349,9 +349,25 @@ def quits(step, answers):
     return [m for m in answers if "event" not in m]
 
 
+@difference("cancel")
+def cancel(step, answers):
+    """A job that is paused is shown as running after the answer."""
+    if step.command() not in ("job-cancel", "block-job-cancel") or \
+            not is_event(answers[0], "JOB_STATUS_CHANGE", status="running"):
+        return None
+    return [answers[1], answers[0]] + answers[2:]
+
+
 @difference("errors")
 def errors(step, answers):
-    """At most one BLOCK_JOB_ERROR a second is sent, by the policy ignore."""
+    """At most one BLOCK_JOB_ERROR a second is sent, by the policy ignore; and
+    none before the answer to blockdev-mirror."""
+    first = [i for i, m in enumerate(answers)
+             if is_event(m, "BLOCK_JOB_ERROR")][:1]
+    if step.command() == "blockdev-mirror" and first and \
+            answers[first[0] + 1].get("return") == {}:
+        i = first[0]
+        return answers[:i] + [answers[i + 1], answers[i]] + answers[i + 2:]
     repeated = [m for i, m in enumerate(answers)
                 if i > 0 and m == answers[i - 1] and
                 is_event(m, "BLOCK_JOB_ERROR")]
@@ -479,7 +495,8 @@ class Replay:
             self.seen.add("events")
             for name in ("errno", "offset", "length"):
                 assert type(message["data"].pop(name)) is int, message
-            known = message == self.last_error
+            known = message == self.last_error and \
+                message["data"]["action"] == "ignore"
             self.last_error = message
             return not known
         return True
@@ -537,7 +554,6 @@ class Replay:
             message = self.receive(20 * SLOW)
             if is_event(message, "JOB_STATUS_CHANGE", status="null"):
                 break
-
 
     def ended(self):
         """After quit: nothing more is told."""

@@ -218,6 +218,8 @@ sim_verify_at_rest (struct sim *sim)
 
   if (!wanted (sim))
     return;
+  /* A target that comes back would be looked at, and found to rot. */
+  world_unstick (&sim->w);
   /* One that was ordered before may still be at work. */
   mirror_verify_stop (sim->m, &why);
   await_end (sim, &st);

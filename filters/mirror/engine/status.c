@@ -33,7 +33,7 @@ get_target_locked (struct job *job, struct mirror_status *st)
 {
   const struct target *t = &job->session.facts;
 
-  st->target_online = job->online && !job->lost;
+  st->target_online = job->online && !job->lost && !job->session.checking;
   st->target_connecting = !st->target_online &&
     (!job->session.had_one || job->session.connecting);
   st->reconnects = job->session.reconnects;
