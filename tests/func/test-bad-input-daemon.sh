@@ -45,7 +45,7 @@ cleanup_fn kill $hung
 wait_for 20 test -S "$tmp/hung.sock"
 nbdkit -f -U "$tmp/waiting.sock" --filter=mirror memory 1M \
   mirror-target="$(uri hung)" mirror-control="$tmp/waiting-ctl.sock" \
-  mirror-on-target-error=report mirror-target-timeout=2 \
+  mirror-on-target-error=report mirror-target-timeout=5 \
   >"$tmp/waiting.log" 2>&1 </dev/null & waiting=$!
 cleanup_fn end_waiting
 end_waiting () { ! kill $waiting 2>/dev/null; }
@@ -149,5 +149,5 @@ status=0
 wait $waiting || status=$?
 [ $status -eq 1 ] || die "waiting for a server that hangs: status $status"
 [ "$(wc -l <"$tmp/waiting.log")" -eq 1 ] && log_has waiting 'hung.sock' &&
-  log_has waiting 'no answer' || die "it says: $(cat "$tmp/waiting.log")"
+  log_has waiting 'no answer from the server within 5000 ms' || die "it says: $(cat "$tmp/waiting.log")"
 [ ! -e "$tmp/waiting-ctl.sock" ] || die "its control socket is left behind"
