@@ -29,7 +29,7 @@ static struct mutex lock;
 static struct cond answered;
 static bool answer;             /* under lock */
 static atomic_uint begun, ended;        /* looking that host up */
-static pthread_t looked_up_by;  /* any host; the last */
+static _Atomic pthread_t looked_up_by;   /* any host; the last */
 
 int
 getaddrinfo (const char *node, const char *service,
