@@ -181,7 +181,7 @@ target_connect_unless (const _Atomic bool *stop, const char *uri,
                        unsigned connections, unsigned timeout_ms,
                        struct target **target, char *error)
 {
-  struct attempt *a;
+  struct attempt *a = NULL;
   int r;
 
   if (!stop)
