@@ -364,6 +364,34 @@ install (struct mirror *m, struct job *job)
   return 0;
 }
 
+static void
+end_start (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  m->starting = false;
+}
+
+/* 0: the job is the mirror's, and there are its threads. */
+static int
+begin_job (struct mirror *m, const struct job_params *params, struct job *job)
+{
+  int r = job_session_start (job);
+
+  if (r == 0 && params->sync == SYNC_NONE)
+    r = hold_and_drain (m, params->max_pause_ns);
+  if (r == 0) {
+    r = install (m, job);
+    if (r < 0 && params->sync == SYNC_NONE)
+      open_gate (m);
+  }
+  if (r < 0) {
+    atomic_store (&job->stop, true);
+    job_session_stop (job);
+  }
+  return r;
+}
+
 int
 mirror_start (struct mirror *m, const struct job_params *params,
               struct source *source, struct target *target)
@@ -381,33 +409,22 @@ mirror_start (struct mirror *m, const struct job_params *params,
                       target->size >= m->config.size));
 
   join_old_thread (m);
+  r = begin_start (m);
+  if (r < 0)
+    return r;
+  /* From here on nobody can move the clients to another disk. */
   if (current_source (m))
     source = current_source (m);
   job = job_new (m, params, source, target, &r);
-  if (!job)
-    return r;
-  if (!target)
-    ev.target_state = "connecting";
-  r = begin_start (m);
-  if (r == 0) {
-    r = job_session_start (job);
-    if (r == 0 && params->sync == SYNC_NONE)
-      r = hold_and_drain (m, params->max_pause_ns);
-    if (r == 0) {
-      r = install (m, job);
-      if (r < 0 && params->sync == SYNC_NONE)
-        open_gate (m);
-    }
-    mutex_lock (&m->lock);
-    m->starting = false;
-    mutex_unlock (&m->lock);
-  }
+  if (job)
+    r = begin_job (m, params, job);
+  end_start (m);
   if (r < 0) {
-    atomic_store (&job->stop, true);
-    job_session_stop (job);
     job_free (job);
     return r;
   }
+  if (!target)
+    ev.target_state = "connecting";
 
   job_set_status (job, JOB_CREATED);
   job_set_status (job, JOB_RUNNING);
