@@ -501,6 +501,16 @@ copiers_stop (struct copiers *c)
 }
 
 void
+copiers_retry_now (struct copiers *c)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  retry_init (&c->retry, c->p->clock->now_ns (c->p->clock));
+  c->full = false;
+  cond_broadcast (&c->wake);
+}
+
+void
 copiers_set_speed (struct copiers *c, uint64_t bytes_per_s)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);

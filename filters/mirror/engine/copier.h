@@ -40,6 +40,11 @@ extern void copiers_run (struct copiers *c, bool run);
 /* copiers_run (false), and block until no piece is being copied. */
 extern void copiers_stop (struct copiers *c);
 
+/* What has failed is tried again at once: there is reason to think that it
+ * works now.
+ */
+extern void copiers_retry_now (struct copiers *c);
+
 /* Takes effect at once, also for a copier that is waiting for its turn. */
 extern void copiers_set_speed (struct copiers *c, uint64_t bytes_per_s);
 

@@ -29,6 +29,8 @@ job_error_action (const struct job *job, enum pair_side side, int err)
 void
 job_act_locked (struct job *job, enum on_error action, int err)
 {
+  if (job->cancel)
+    return;
   if (action == ON_ERROR_REPORT && job->fail_err == 0)
     job->fail_err = err;
   else if (action == ON_ERROR_STOP && !job->stopped) {

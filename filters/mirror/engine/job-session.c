@@ -386,6 +386,7 @@ go_on (struct job *job)
     if (job->session.flapping)
       job->tee_due_ns = job_now_ns (job) + FLAP_NS;
     reasons_lower (&job->pair.reasons, 1);      /* no session */
+    copiers_retry_now (job->copiers);
     job_run_copiers_locked (job);
   }
   job_publish (job);

@@ -54,6 +54,8 @@ mirror_cancel (struct mirror *m, const char *id, enum job_status *status)
     job = m->job;
     if (job->completed)         /* too late: it is as good as done */
       return 0;
+    if (!job->cancel)           /* it was about to fail: too late for that */
+      job->fail_err = 0;
     job->cancel = true;
     atomic_store (&job->stop, true);
     cond_signal (&job->wake);
@@ -145,6 +147,7 @@ mirror_pause (struct mirror *m, const char *id, bool pause,
       if (!pause && job->stopped) {
         job->stopped = false;
         job->io_status = IO_OK;
+        copiers_retry_now (job->copiers);
         /* What stops it again is news, however soon it does. */
         memset (job->reported_ns, 0, sizeof job->reported_ns);
         cond_signal (&job->session.wake);
