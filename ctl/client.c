@@ -9,11 +9,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -97,25 +99,54 @@ wait_fd (int fd, short events, int64_t deadline_ms)
 
 /*-- finding the socket -------------------------------------------------*/
 
-/* A connected, non-blocking socket, or -errno. */
+/* How long connect may wait for a place in the server's queue. */
 static int
-connect_to (const char *path)
+limit_connect (int fd, int64_t deadline_ms)
+{
+  struct timeval tv = { .tv_sec = 0 };  /* no limit */
+  int64_t left;
+
+  if (deadline_ms != INT64_MAX) {
+    left = deadline_ms - client_now_ms ();
+    if (left < 1)
+      left = 1;
+    tv.tv_sec = left / 1000;
+    tv.tv_usec = left % 1000 * 1000;
+  }
+  return setsockopt (fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv) < 0
+    ? -errno : 0;
+}
+
+/* A connected, non-blocking socket, or -errno; -EAGAIN: a server listens there
+ * but does not take connections, until the deadline (0: right now).
+ *
+ * It is the blocking connect that waits: for a Unix socket whose queue is full
+ * a non-blocking one fails at once, and poll cannot tell when to try again.
+ */
+static int
+connect_to (const char *path, int64_t deadline_ms)
 {
   struct sockaddr_un sun = { .sun_family = AF_UNIX };
+  const int flags = deadline_ms == 0 ? SOCK_NONBLOCK : 0;
   int fd, r;
 
   if (strlen (path) >= sizeof sun.sun_path)
     return -ENAMETOOLONG;
   strcpy (sun.sun_path, path);
-  fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
   if (fd < 0)
     return -errno;
-  if (connect (fd, (struct sockaddr *) &sun, sizeof sun) < 0) {
+  do {
+    r = deadline_ms == 0 ? 0 : limit_connect (fd, deadline_ms);
+    if (r == 0 && connect (fd, (struct sockaddr *) &sun, sizeof sun) < 0)
+      r = -errno;
+  } while (r == -EINTR);
+  if (r == 0 && fcntl (fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
     r = -errno;
-    close (fd);
-    return r;
-  }
-  return fd;
+  if (r == 0)
+    return fd;
+  close (fd);
+  return r;
 }
 
 char *
@@ -158,7 +189,7 @@ search (const char *dir, char *error)
     if (n < 5 || strcmp (e->d_name + n - 5, ".sock") != 0 ||
         asprintf (&path, "%s/%s", dir, e->d_name) < 0)
       continue;
-    fd = connect_to (path);
+    fd = connect_to (path, 0);
     if (fd >= 0 || fd == -EAGAIN) {
       list (error, path);
       if (count++ == 0) {
@@ -436,11 +467,12 @@ client_open (const char *path, int timeout_ms, struct client **client,
     return -ENOMEM;
   }
   c->in = in;
-  c->fd = connect_to (path);
+  c->fd = connect_to (path, deadline_ms);
   if (c->fd < 0) {
-    r = c->fd;
+    r = c->fd == -EAGAIN ? -ETIMEDOUT : c->fd;
     snprintf (error, CLIENT_ERROR_MAX, "%s: %s", path,
               r == -ECONNREFUSED ? "no server is listening there"
+              : r == -ETIMEDOUT ? "the server does not answer"
               : error_text (-r));
     goto out;
   }

@@ -111,6 +111,48 @@ def check_hung_server(t, server):
     server.send_signal(signal.SIGCONT)
 
 
+def fill_queue(path):
+    """Connect until the server, which is frozen, has no place for more."""
+    connected = []
+    while True:
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.setblocking(False)
+        try:
+            s.connect(path)
+        except BlockingIOError:
+            s.close()
+            return connected
+        connected.append(s)
+
+
+def is_connecting(pid):
+    """Has it a socket, and does it wait?"""
+    with open("/proc/%d/stat" % pid, encoding="ascii") as f:
+        waits = f.read().rsplit(") ", 1)[1][0] == "S"
+    fds = "/proc/%d/fd" % pid
+    return waits and any(os.readlink(os.path.join(fds, fd)).startswith(
+        "socket:") for fd in os.listdir(fds))
+
+
+def check_full_queue(t, server):
+    """One that has no place for more connections has, later."""
+    path = t.path("ctl.sock")
+    freeze(server.pid)
+    connected = fill_queue(path)
+    start = time.monotonic()
+    _, err = run("-S", path, "wait", "ready", "--timeout", "0.2", status=2)
+    assert err == "nbdmirror: %s: the server does not answer\n" % path, err
+    assert time.monotonic() - start < 9, "--timeout was not kept"
+    waiting = background("-S", path, "pause")
+    wait_for(lambda: waiting.poll() is not None or is_connecting(waiting.pid),
+             "it does not connect")
+    for s in connected:
+        s.close()
+    server.send_signal(signal.SIGCONT)
+    _, err = waiting.communicate(timeout=30 * SLOW)
+    assert waiting.returncode == 1 and "there is no job" in err, err
+
+
 def check_discovery(t):
     """Without -S: the only live socket of the default directory."""
     if os.getuid() == 0:
@@ -327,6 +369,7 @@ with Test() as test:
     server_process = test.mirror("data", "1*8388608", "size=64M")
     control = test.path("ctl.sock")
     check_hung_server(test, server_process)
+    check_full_queue(test, server_process)
     check_discovery(test)
     check_status(control, test)
     check_wait(control, test)
