@@ -70,6 +70,7 @@ stress_tests = \
 	tests/func/test-background-never-waits.sh \
 	tests/func/test-block-sizes.sh \
 	tests/func/test-converges-under-load.sh \
+	tests/func/test-dead-target.py \
 	tests/func/test-mode-storm.py \
 	tests/func/test-nbdfsx.sh \
 	tests/func/test-overlap.py \
@@ -143,6 +144,7 @@ EXTRA_DIST += \
 	$(func_tests) \
 	tests/func/data/qemu-storage-daemon-10.qmp \
 	tests/lib/chaos.py \
+	tests/lib/dead.py \
 	tests/lib/functions.sh \
 	tests/lib/lossy.py \
 	tests/lib/mirrortest.py \

@@ -100,6 +100,9 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
     .range = r, .action = job_error_action (job, side, err),
   };
   uint64_t now = job_now_ns (job);
+  /* A server that is about to end waits for its clients to leave. */
+  const bool lost = side == SIDE_TARGET &&
+    (err == -ENOTCONN || err == -ESHUTDOWN);
   bool tell;
 
   atomic_fetch_add (side == SIDE_TARGET ? &job->pair.counters.target_errors
@@ -112,8 +115,7 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
       return;
     tell = note_error_locked (job, side, op, r, err, now);
 
-    if (side == SIDE_TARGET && tee && err != -ENOTCONN &&
-        job->tee_due_ns == 0) {
+    if (side == SIDE_TARGET && tee && !lost && job->tee_due_ns == 0) {
       if (now - job->tee_failed_ns > BACKOFF_FORGET_NS)
         job->tee_delay_ns = 0;
       job->tee_delay_ns = job_double_delay (job, job->tee_delay_ns);
@@ -121,7 +123,7 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
       job->tee_due_ns = now + job->tee_delay_ns;
       cond_signal (&job->wake);
     }
-    if (side == SIDE_TARGET && err == -ENOTCONN)
+    if (lost)
       job_lost_locked (job, err);
   }
   /* What follows from it is told by the job's thread. */
