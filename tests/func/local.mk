@@ -70,6 +70,8 @@ stress_tests = \
 	tests/func/test-background-never-waits.sh \
 	tests/func/test-block-sizes.sh \
 	tests/func/test-converges-under-load.sh \
+	tests/func/test-dead-cuts.py \
+	tests/func/test-dead-ghost.py \
 	tests/func/test-dead-target.py \
 	tests/func/test-mode-storm.py \
 	tests/func/test-nbdfsx.sh \

@@ -201,8 +201,9 @@ def run(what, mode):
         s.end()
 
 
-for number, scenario in enumerate((killed, asked_to_end, resent, stopped, reset, absent,
-                                   full, bad_range, garbage)):
+SCENARIOS = (killed, asked_to_end, resent, stopped, reset, absent, full,
+             bad_range, garbage)
+for number, scenario in enumerate(SCENARIOS):
     if len(sys.argv) > 1 and scenario.__name__ not in sys.argv[1:]:
         continue
     if scenario is reset and not shutil.which("qemu-nbd"):

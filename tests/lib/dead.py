@@ -61,7 +61,7 @@ class Scene:
             disk or self.disk, *("%s=%s" % (k.replace("_", "-"), v)
                                  for k, v in keys.items()))
 
-    def qemu_target(self, *options):
+    def qemu_target(self, *options, disk=None):
         """The same, of QEMU: nbdkit 1.32 does not survive that a connection
         is lost on which it has requests to answer."""
         sock = self.t.path("target.sock")
@@ -70,7 +70,7 @@ class Scene:
         with open(self.t.path("target.log"), "ab") as log:
             process = subprocess.Popen(
                 ["qemu-nbd", "-t", "-e", "64", "-f", "raw", "-k", sock,
-                 *options, self.disk],
+                 *options, disk or self.disk],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.t.servers["target"] = process
         wait_for(lambda: process.poll() is not None or os.path.exists(sock),
