@@ -158,7 +158,9 @@ reopen (void *opaque, const char *where, const _Atomic bool *stop,
   if (r < 0)
     return r;
   r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
-  if (r == 0)
+  if (r < 0)
+    r = -EMEDIUMTYPE;           /* another disk */
+  else
     r = target_start (*target);
   if (r < 0)
     (*target)->ops->free (*target);

@@ -73,6 +73,8 @@ stress_tests = \
 	tests/func/test-dead-cuts.py \
 	tests/func/test-dead-ghost.py \
 	tests/func/test-dead-power.py \
+	tests/func/test-dead-reconnects.py \
+	tests/func/test-dead-swapped.py \
 	tests/func/test-dead-target.py \
 	tests/func/test-mode-storm.py \
 	tests/func/test-nbdfsx.sh \

@@ -54,10 +54,11 @@ class Scene:
         with open(path, "wb") as f:
             f.truncate(size)
 
-    def target(self, *filters, disk=None, name="target", **keys):
+    def target(self, *filters, disk=None, read_only=False, **keys):
         """Start the target."""
         return self.t.nbdkit(
-            name, *("--filter=" + x for x in filters), "file",
+            "target", *(["-r"] if read_only else []),
+            *("--filter=" + x for x in filters), "file",
             disk or self.disk, *("%s=%s" % (k.replace("_", "-"), v)
                                  for k, v in keys.items()))
 
