@@ -200,9 +200,11 @@ class Terminal:
 def check_terminal(t):
     with open(t.path("full.img"), "wb") as f:
         f.write(os.urandom(SIZE))
-    terminal = Terminal(t, "full.img", "shown.img", "--speed", "4M",
+    terminal = Terminal(t, "full.img", "shown.img", "--speed", "256K",
                         "--control", "c", "--complete")
     terminal.says(r"\[#+ +\] running \d+\.\d% \w+, \S+ [KM]iB left, copy ")
+    terminal.says(r"(?s)(\d+\.\d%.*){4}")
+    subprocess.run(["nbdmirror", "-S", t.path("c"), "speed", "0"], check=True)
     terminal.says(r"\r\033\[Kready  |\033\[Kready  ")
     terminal.says("pivoted  ")
     terminal.says("none, the last was completed")
