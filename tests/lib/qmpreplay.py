@@ -545,8 +545,8 @@ class Replay:
         """Of a job that QEMU has not got."""
         with QMP(self.path) as q:
             q.command("job-cancel", id=name)
-            q.wait(lambda q: not q.job() or
-                   q.job()["status"] == "concluded", 20 * SLOW)
+            q.wait(lambda q: (q.job() or {"status": "concluded"})["status"] ==
+                   "concluded", 20 * SLOW)
             if q.job():
                 q.command("job-dismiss", id=name)
             q.command("query-version")

@@ -110,8 +110,8 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
 
-    /* Requests that a cancel cut off are no news. */
-    if (job->cancel)
+    /* Requests that a cancel, or the error before, cut off are no news. */
+    if (job->cancel || job->fail_err != 0)
       return;
     tell = note_error_locked (job, side, op, r, err, now);
 
