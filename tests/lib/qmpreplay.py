@@ -376,6 +376,18 @@ def errors(step, answers):
     return answers[:len(answers) - len(repeated)]
 
 
+def like(expected, got):
+    """With the answer where it is expected: a job that begins or goes on may
+    come to something before the answer is sent (a part of "errors")."""
+    place = [i for i, m in enumerate(expected) if "return" in m]
+    answer = [m for m in got if "return" in m]
+    if len(place) != 1 or len(answer) != 1:
+        return got
+    got = [m for m in got if "return" not in m]
+    got.insert(place[0], answer[0])
+    return got
+
+
 # -- the replay --------------------------------------------------------------
 
 class Replay:
@@ -528,6 +540,9 @@ class Replay:
                 self.seen.add(name)
                 expected = changed
         got = self.listen(step, len(expected))
+        if step.command() in ("job-resume", "block-job-resume",
+                              "blockdev-mirror"):
+            got = like(expected, got)
         if step.undo:
             with QMP(self.path) as q:
                 q.execute(*step.undo)

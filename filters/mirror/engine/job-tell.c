@@ -220,24 +220,34 @@ job_tell_released (struct mirror *m, const char *reason, uint64_t held_ns)
  * what becomes dirty after having been suspect counts twice for a moment.  What
  * has not been scanned counts as dirty, or a job that has just begun would
  * look like one that is done.  What a client has dirtied before the scan came
- * there, or the scan just now, is in both: not more can be unscanned than what
- * is left of the disk.
+ * there, or the scan just now, is in both, and what is dirty again while it is
+ * in flight: together they cannot be more than the disk.
  */
+static uint64_t
+take_some (uint64_t *n, uint64_t left)
+{
+  if (*n > left)
+    *n = left;
+  return *n;
+}
+
 struct progress
 job_progress (struct job *job)
 {
   struct pair *p = &job->pair;
   struct progress pr;
-  uint64_t known;
+  uint64_t left;                /* of the disk */
 
   pr.offset = atomic_load (&p->counters.progress_bytes);
   pr.unscanned = atomic_load (&p->counters.unscanned_bytes);
   pr.suspect = suspects_bytes (p->suspects);
   dirty_bytes (p->dirty, &pr.dirty, &pr.claimed);
-  known = pr.suspect + pr.dirty + pr.claimed;
-  if (known + pr.unscanned > p->size)
-    pr.unscanned = known < p->size ? p->size - known : 0;
-  pr.len = pr.offset + known + pr.unscanned;
+  left = p->size;
+  left -= take_some (&pr.dirty, left);
+  left -= take_some (&pr.claimed, left);
+  left -= take_some (&pr.suspect, left);
+  left -= take_some (&pr.unscanned, left);
+  pr.len = pr.offset + (p->size - left);
   return pr;
 }
 

@@ -127,6 +127,31 @@ job_unpin (struct job *job)
     cond_signal (&job->unpinned);
 }
 
+/* The job is not paused any more, and has told so: what happens from now on
+ * comes after that.
+ */
+static void
+resume_work (struct job *job)
+{
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    if (job->paused || job->cancel || job->completed)
+      return;
+    if (job->stopped) {
+      job->stopped = false;
+      job->io_status = IO_OK;
+      copiers_retry_now (job->copiers);
+      /* What stops it again is news, however soon it does. */
+      memset (job->reported_ns, 0, sizeof job->reported_ns);
+      cond_signal (&job->session.wake);
+    }
+    job_run_copiers_locked (job);
+    cond_signal (&job->wake);
+  }
+  job_publish (job);            /* it may have stopped teeing */
+}
+
 int
 mirror_pause (struct mirror *m, const char *id, bool pause,
               enum job_status *status)
@@ -144,21 +169,14 @@ mirror_pause (struct mirror *m, const char *id, bool pause,
     /* A job that is about to end goes on to its end. */
     if (r == 0 && !job->cancel && !job->completed) {
       job->paused = pause;
-      if (!pause && job->stopped) {
-        job->stopped = false;
-        job->io_status = IO_OK;
-        copiers_retry_now (job->copiers);
-        /* What stops it again is news, however soon it does. */
-        memset (job->reported_ns, 0, sizeof job->reported_ns);
-        cond_signal (&job->session.wake);
-      }
-      job_run_copiers_locked (job);
-      cond_signal (&job->wake);
+      if (pause)
+        job_run_copiers_locked (job);
     }
   }
   if (r == 0) {
-    job_publish (job);          /* it may have stopped teeing */
     job_show_pause (job);
+    if (!pause)
+      resume_work (job);
   }
   job_unpin (job);
   return r;
