@@ -72,6 +72,7 @@ stress_tests = \
 	tests/func/test-converges-under-load.sh \
 	tests/func/test-dead-cuts.py \
 	tests/func/test-dead-ghost.py \
+	tests/func/test-dead-policies.py \
 	tests/func/test-dead-power.py \
 	tests/func/test-dead-reconnects.py \
 	tests/func/test-dead-swapped.py \

@@ -79,11 +79,13 @@ class Scene:
         assert process.poll() is None, "qemu-nbd ended at once"
 
     def mirror(self, *args, **keys):
+        """args: filters, and their keys."""
         self.keys.update({"mirror-" + k.replace("_", "-"): v
                           for k, v in keys.items()})
-        self.t.mirror(*args, "-D",
+        self.t.mirror(*(x for x in args if x[0] == "-"), "-D",
                       "mirror.backoff_ms=%d" % self.backoff_ms,
                       "file", self.source,
+                      *(x for x in args if x[0] != "-"),
                       *("%s=%s" % x for x in self.keys.items()))
         self.qmp = self.t.qmp(timeout=WAIT)
 
