@@ -3,7 +3,7 @@ if HAVE_CHECK
 # The engine.
 engine_tests = \
 	check_gate check_jobstate check_latency check_rangelock check_retry \
-	check_verdict
+	check_suspects check_verdict check_waits
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
@@ -28,9 +28,17 @@ check_retry_SOURCES = tests/unit/check_retry.c
 check_retry_CFLAGS = $(unit_cflags)
 check_retry_LDADD = $(engine_ldadd)
 
+check_suspects_SOURCES = tests/unit/check_suspects.c
+check_suspects_CFLAGS = $(unit_cflags)
+check_suspects_LDADD = $(engine_ldadd)
+
 check_verdict_SOURCES = tests/unit/check_verdict.c
 check_verdict_CFLAGS = $(unit_cflags)
 check_verdict_LDADD = $(engine_ldadd)
+
+check_waits_SOURCES = tests/unit/check_waits.c
+check_waits_CFLAGS = $(unit_cflags)
+check_waits_LDADD = $(engine_ldadd)
 
 # The command.
 ctl_tests = check_screen
