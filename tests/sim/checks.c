@@ -331,8 +331,10 @@ look (void *vp)
     dirty_check (mirror_peek_unflushed (sim->m, 0));
     dirty_check (mirror_peek_unflushed (sim->m, 1));
   }
+  if (st.teeing && mirror_peek_stopped (sim->m) && sched_stalled ())
+    sched_fail ("policy", "the job has stopped, but still tees");
   /* Until the engine hears of it, nobody can have marked anything. */
-  if (sim->source_lost_data)
+  if (sim->source_lost_data || sim->w.rolled_back > 0 || sim->replaced)
     return;
   if (mirror_peek_scanned (sim->m))
     check_difference (sim, dirty);
@@ -376,6 +378,21 @@ check_idless (struct sim *sim, const struct mirror_event *ev)
   default:
     sched_fail ("events", "event %d without an id", ev->kind);
   }
+}
+
+/* A target has come back; said: that it is another one.  If nobody has seen
+ * that, all must be dirty, or the session be lost again.
+ */
+static void
+check_replaced (struct sim *sim, bool said)
+{
+  const struct fake_target *ft = world_session (&sim->w, false);
+
+  if (said && !sim->replaced)
+    sched_fail ("I9", "the target is said to be another one");
+  sim->w.seen[SEEN_REPLACED] += said;
+  if (said || (ft && !ft->lost))
+    sim->replaced = false;
 }
 
 void
@@ -424,8 +441,8 @@ checks_event (void *vp, const struct mirror_event *ev)
       sim->session_over = true;
       sim->hung = ev->error && strcmp (ev->error, error_text (ETIMEDOUT)) == 0;
     }
-    if (strcmp (ev->target_state, "online") == 0 && ev->error)
-      sched_fail ("I9", "the target is said to be another one");
+    if (strcmp (ev->target_state, "online") == 0)
+      check_replaced (sim, ev->error != NULL);
     break;
   case EVENT_JOB_COMPLETED:
     if (ev->error) {
@@ -487,7 +504,8 @@ checks_call_begins (struct sim *sim, struct client_op *op)
   op->covered = op->calls = 0;
   op->result = 0;
   op->cut = false;
-  op->over = op->teed = op->tracked = op->overlapped = false;
+  op->over = op->rolled_back = op->teed = op->tracked = op->overlapped =
+    false;
   op->active = true;
   for (i = 0; i < sim->w.nr_clients; i++)
     if (&sim->w.ops[i] != op && sim->w.ops[i].active &&
@@ -559,6 +577,8 @@ checks_call_ends (struct sim *sim, struct client_op *op, int result)
   if (result == 0 && (op->flags & LEG_FUA) && !op->overlapped)
     for (b = op->range.start; b < op->range.end; b++)
       sim->fua_call[b] = sim->calls + 1;
+  if (op->rolled_back)
+    sim->w.rolled_back--;
   op->active = false;
 }
 

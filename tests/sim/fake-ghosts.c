@@ -23,6 +23,7 @@ static void
 bury (struct world *w, unsigned i)
 {
   free (w->ghosts[i].data);
+  free (w->ghosts[i].before);
   w->ghosts[i] = w->ghosts[--w->nr_ghosts];
 }
 
@@ -68,9 +69,12 @@ ghosts_rise (struct fake_target *ft, const struct fake_request *fr)
       continue;
     g->range = piece->range;
     g->data = malloc (range_len (g->range));
-    if (!g->data)
+    g->before = malloc (range_len (g->range));
+    if (!g->data || !g->before)
       abort ();
     fill (g, fr, piece);
+    memcpy (g->before, &ft->image->now[g->range.start], range_len (g->range));
+    g->session = ft->number;
     g->until = sched_now () + w->suspect_ns;
     g->not_before = sched_now () + sched_rand (w->suspect_ns);
     w->nr_ghosts++;
@@ -119,16 +123,21 @@ void
 ghosts_step (struct world *w, size_t pick)
 {
   struct image *im = w->copy;
+  const struct fake_target *ft = world_session (w, false);
   uint64_t b;
   unsigned i;
 
   for (i = 0; i < w->nr_ghosts; i++) {
     const struct ghost *g = &w->ghosts[i];
+    const uint64_t n = range_len (g->range);
 
     if (g->not_before > sched_now () || pick-- > 0)
       continue;
     sched_trace ("target: bytes %llu-%llu of a lost session land",
                  g->range.start, g->range.end, 0, 0);
+    if (ft && ft->number > g->session &&
+        memcmp (&im->now[g->range.start], g->before, n) != 0)
+      w->seen[SEEN_GHOST_AGAIN]++;
     for (b = g->range.start; b < g->range.end; b++) {
       im->now[b] = g->data[b - g->range.start];
       im->cached[b] = im->acked[b] = 1;

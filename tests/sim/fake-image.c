@@ -96,7 +96,7 @@ image_spoil_edges (struct fake_target *ft, const struct fake_request *fr)
         if (ft->serving)
           ft->w->known[b] = 0;
       }
-    ft->w->seen[SEEN_GARBAGE]++;
+    ft->w->seen[ft->serving ? SEEN_DISK_GARBAGE : SEEN_GARBAGE]++;
   }
 }
 
@@ -235,6 +235,19 @@ image_cut_power (struct world *w, struct image *im)
     ghosts_end (w);
   }
   sched_trace ("target: power cut", 0, 0, 0, 0);
+}
+
+void
+image_replace (struct world *w, struct image *im)
+{
+  uint64_t b;
+
+  sched_trace ("target: another disk", 0, 0, 0, 0);
+  for (b = 0; b < w->target_size; b++) {
+    im->now[b] = im->stable[b] = (uint8_t) (im->now[b] + 1 + sched_rand (250));
+    im->cached[b] = im->acked[b] = w->rotten[b] = 0;
+  }
+  ghosts_end (w);
 }
 
 void

@@ -254,6 +254,7 @@ land (struct world *w, struct range r, const uint8_t *buf, int value)
       memset (&w->S[p.start], sched_percent (50) ? 0 : GARBAGE,
               range_len (p));
     follow (w, p);
+    memset (&w->disk->cached[p.start], 1, range_len (p));
   }
   maybe_slow (w);
   sched_yield_here ();
@@ -327,6 +328,37 @@ source_trim (struct source *s, uint32_t count, uint64_t offset,
   return end_call (op, r, land (w, r, NULL, -1), false);
 }
 
+/* A good flush makes all stable, a failed one takes some back; not what is
+ * being written now.  Until the caller returns nobody can know.
+ */
+static void
+settle (struct world *w, struct client_op *op, bool good)
+{
+  struct image *im = w->disk;
+  bool gone = false;
+  uint64_t b;
+
+  for (b = 0; b < w->size; b++) {
+    if (b % 64 == 0)
+      gone = !good && op && sched_percent (w->faults.drop);
+    if (good)
+      im->stable[b] = im->now[b];
+    if (gone && im->cached[b] && !world_client_touches (w, b) &&
+        im->now[b] != im->stable[b]) {
+      im->now[b] = im->stable[b];
+      w->known[b] = 0;
+      op->rolled_back = true;
+    }
+    if (good || gone)
+      im->cached[b] = 0;
+  }
+  if (op && op->rolled_back) {
+    sched_trace ("source: takes back what it has acknowledged", 0, 0, 0, 0);
+    w->rolled_back++;
+    w->seen[SEEN_ROLLED_BACK]++;
+  }
+}
+
 static int
 source_flush (struct source *s)
 {
@@ -345,6 +377,8 @@ source_flush (struct source *s)
   sched_yield_here ();
   r = draw_error (w);
   w->flushing--;
+  if (w->faults.drop > 0)
+    settle (w, op, r == 0);
   if (!op && r < 0)
     w->source_flush_failed = true;
   return op ? end_call (op, none, r, false) : r;

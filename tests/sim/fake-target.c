@@ -317,6 +317,7 @@ fake_target_new (struct world *w, bool serving)
 
   if (!ft)
     abort ();
+  ft->number = ++w->nr_sessions;
   ft->serving = serving;
   ft->image = serving ? w->disk : w->copy;
   image_forget_dropped (w, ft->image);

@@ -6,7 +6,8 @@
  *
  * Source.  Synchronous: the calling coroutine does the pieces itself, with
  * switches between them.  A trim leaves each piece as it was, zero or
- * garbage.  A failed request has landed in part.
+ * garbage.  A failed request has landed in part.  A failed flush of a client
+ * may take back what has been acknowledged since the last good one (`drop`).
  *
  * Target.  The image outlives the sessions.  A request in flight is a list
  * of pieces; an I/O step of the scheduler lands one piece or sends one reply.
@@ -65,6 +66,7 @@ struct faults {
   /* A piece of a write that ends well does not land.  No engine can live with
    * that: it shows that the checks see.
    */
+  unsigned drop;                /* of what a failed source flush was about */
   unsigned lie;
 };
 
@@ -88,6 +90,7 @@ struct client_op {
   bool over;                    /* the source has failed it */
   bool teed;                    /* the target has been asked, too */
   bool tracked;                 /* changes the source now, and is not teed */
+  bool rolled_back;             /* its flush has failed and lost data */
 };
 
 /* Situations that a scenario must have produced (sim.c). */
@@ -103,6 +106,7 @@ enum witness {
   SEEN_SYNCED,
   SEEN_SHARED_BLOCK,            /* a client's call has bytes of an edge */
   SEEN_GARBAGE,                 /* a request failed and spoilt its edges */
+  SEEN_DISK_GARBAGE,            /* ... of the clients' disk after a pivot */
   SEEN_HELD,                    /* a client waits for a job to start */
   SEEN_START_LATE,              /* a job has not started: -ETIMEDOUT */
   SEEN_AUTO_TEE,                /* a tee by copy mode auto */
@@ -117,10 +121,13 @@ enum witness {
   SEEN_FENCED,                  /* a client's call is refused */
   SEEN_PAUSED,                  /* with something dirty */
   SEEN_GHOST,                   /* a write of a lost session lands */
+  SEEN_GHOST_AGAIN,             /* ... over what the next one has written */
   SEEN_BACK,                    /* a job has got its target again */
   SEEN_FAILED,                  /* a job, by an error */
   SEEN_STOPPED,                 /* the same; it does not tee */
   SEEN_HUNG,                    /* ... after it was given up for hanging */
+  SEEN_REPLACED,                /* another disk came back, and was told so */
+  SEEN_ROLLED_BACK,             /* the source, by a failed flush */
   SEEN_VERIFIED,                /* all of it, nothing found */
   SEEN_VERIFIED_UNDER_LOAD,     /* client writes are in flight at the end */
   SEEN_REPAIRED,                /* what was found */
@@ -168,6 +175,7 @@ struct fake_target {
   struct target target;
   struct world *w;
   struct image *image;
+  unsigned number;              /* of all sessions so far */
   bool serving;                 /* the clients; not a job's target */
   struct fake_target *next;     /* all that are not yet freed */
   struct thread poller;
@@ -188,6 +196,8 @@ struct fake_target {
 struct ghost {
   struct range range;
   uint8_t *data;
+  uint8_t *before;              /* what was there when its session ended */
+  unsigned session;             /* its number */
   uint64_t not_before, until;   /* when it may land */
 };
 
@@ -222,9 +232,11 @@ struct world {
   bool told_flush;              /* clients may flush */
   bool source_flush_failed;     /* and no client has asked for it */
   unsigned changing, flushing;  /* calls of the fake source now */
+  unsigned rolled_back;         /* calls that have, and have not returned */
   bool fenced;                  /* no client may change anything */
 
   struct fake_target *targets;
+  unsigned nr_sessions;
   bool power_was_cut;           /* in this job's session */
   struct ghost ghosts[MAX_GHOSTS];
   unsigned nr_ghosts;
@@ -338,6 +350,9 @@ extern void image_end_flush (struct fake_target *ft, bool good, bool clients);
 /* The cache writes back what it likes, when it likes. */
 extern void image_evict (struct world *w);
 extern void image_cut_power (struct world *w, struct image *image);
+
+/* Another disk is there now, which has nothing of the old one. */
+extern void image_replace (struct world *w, struct image *image);
 
 /* What a failed flush has dropped is read from the medium again in the end;
  * a new session could not know of it.

@@ -30,6 +30,10 @@ reconnect (struct sim *sim, const _Atomic bool *stop, struct target **target)
     return -ECONNREFUSED;
   if (sim->job != job || world_session (&sim->w, false))
     sched_fail ("I9", "a session is opened while the old one is there");
+  if (sim->p.replace_percent > 0 && sched_percent (sim->p.replace_percent)) {
+    image_replace (&sim->w, sim->w.copy);
+    sim->replaced = true;
+  }
   *target = &fake_target_new (&sim->w, false)->target;
   /* The old one has been handled: its U is empty. */
   sim->session_over = sim->w.power_was_cut = false;

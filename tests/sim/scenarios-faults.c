@@ -5,6 +5,58 @@
 
 #include "scenarios.h"
 
+/* A tee is cut off; the next session writes the same bytes; then the old
+ * write arrives.
+ */
+void
+scenario_h7 (struct profile *p)
+{
+  scenario_calm (p);
+  p->clients = 2;
+  p->ops = 60;
+  p->granules = 4;
+  p->hot_granules = 1;
+  p->aligned_percent = 90;
+  p->equal = true;
+  p->orders = 8;
+  p->lose_percent = 60;
+  p->needs_flush = true;
+  p->faults.target_slow = 30;
+  p->faults.ghost = 90;
+}
+
+/* A source that fails a flush has lost what it had acknowledged. */
+void
+scenario_h18 (struct profile *p)
+{
+  scenario_calm (p);
+  p->clients = 3;
+  p->ops = 30;
+  p->flushes = 20;
+  p->fua_percent = 0;
+  p->equal = true;
+  p->orders = 6;
+  p->mode_percent = 40;
+  p->settle_percent = 40;
+  p->faults.source_error = 10;
+  p->faults.drop = 60;
+}
+
+/* The disk that clients were moved to fails, and what it has written back
+ * around the request is anything.
+ */
+void
+scenario_pivot_block (struct profile *p)
+{
+  scenario_pivot_back (p);
+  p->granularity = 1024;
+  p->granules = 6;
+  p->block = 512 << draw (2);
+  p->aligned_percent = 0;
+  p->no_flush = false;
+  p->faults.target_error = 5;
+}
+
 /* The target goes and comes back, and what it had not done comes late. */
 void
 scenario_ghosts (struct profile *p)
@@ -22,6 +74,22 @@ scenario_ghosts (struct profile *p)
   p->faults.loss_permille = 5;
   p->faults.target_slow = 40;
   p->faults.ghost = 80;
+}
+
+/* Another disk has its address when it comes back. */
+void
+scenario_another (struct profile *p)
+{
+  scenario_calm (p);
+  p->clients = 2;
+  p->ops = 30;
+  p->orders = 8;
+  p->lose_percent = 60;
+  p->settle_percent = 50;
+  p->needs_flush = true;
+  p->block = 1;
+  p->replace_percent = 70;
+  p->faults.target_slow = 20;
 }
 
 /* It does not go, but does not answer. */

@@ -373,8 +373,8 @@ pivot_fails (struct profile *p)
 }
 
 /* From the source to the target and back again. */
-static void
-pivot_back (struct profile *p)
+void
+scenario_pivot_back (struct profile *p)
 {
   pivot (p);
   p->ops = 40;
@@ -389,7 +389,7 @@ pivot_back (struct profile *p)
 static void
 pivot_lost (struct profile *p)
 {
-  pivot_back (p);
+  scenario_pivot_back (p);
   p->ops = 60;
   p->orders = 12;
   p->flushes = 20;
@@ -536,6 +536,8 @@ const struct scenario scenarios[] = {
   { "H3", "synced again after a detour", SEEN_SYNCED_AGAIN, h3 },
   { "H5", "acknowledged during a flush", SEEN_ACK_DURING_FLUSH, h5 },
   { "H6", "an acknowledgement outlives its session", SEEN_LATE_ACK, h6 },
+  { "H7", "a late write over a newer one", SEEN_GHOST_AGAIN, scenario_h7 },
+  { "H18", "the source takes back", SEEN_ROLLED_BACK, scenario_h18 },
   { "bad-flush", "a flush fails while a tee is half done",
     SEEN_BAD_FLUSH_DURING_TEE, bad_flush },
   { "H11", "a job starts over requests in flight", SEEN_OLD_REQUEST, h11 },
@@ -556,7 +558,10 @@ const struct scenario scenarios[] = {
   { "defer", "flushes stay with the source", SEEN_SYNCED, defer },
   { "pivot", "clients are moved under load", SEEN_PIVOT, pivot },
   { "pivot-fails", "... or not", SEEN_PIVOT_FAILED, pivot_fails },
-  { "pivot-back", "... and back again", SEEN_PIVOT_BACK, pivot_back },
+  { "pivot-back", "... and back again", SEEN_PIVOT_BACK,
+    scenario_pivot_back },
+  { "pivot-block", "a block of the clients' disk is spoilt",
+    SEEN_DISK_GARBAGE, scenario_pivot_block },
   { "pivot-lost", "the clients' disk is lost", SEEN_DISK_LOST, pivot_lost },
   { "detach", "a copy of this moment", SEEN_DETACH, detach },
   { "hold", "a barrier", SEEN_BARRIER, hold },
@@ -564,6 +569,7 @@ const struct scenario scenarios[] = {
   { "pause", "copying stops and goes on", SEEN_PAUSED, pause_and_go },
   { "ghosts", "late writes of a lost session", SEEN_GHOST, scenario_ghosts },
   { "back", "the target comes back", SEEN_BACK, scenario_ghosts },
+  { "another", "another one comes back", SEEN_REPLACED, scenario_another },
   { "hung", "the target hangs and is given up", SEEN_HUNG, scenario_hung },
   { "policy", "an error makes the job fail", SEEN_FAILED, scenario_policy },
   { "policy-stop", "... or stop", SEEN_STOPPED, scenario_policy },

@@ -24,9 +24,14 @@ extern const struct scenario scenarios[];       /* the last has no name */
  * but the ones that are set afterwards.
  */
 extern void scenario_calm (struct profile *p);
+extern void scenario_pivot_back (struct profile *p);
 
 /* scenarios-faults.c */
+extern void scenario_h7 (struct profile *p);
+extern void scenario_h18 (struct profile *p);
+extern void scenario_pivot_block (struct profile *p);
 extern void scenario_ghosts (struct profile *p);
+extern void scenario_another (struct profile *p);
 extern void scenario_hung (struct profile *p);
 extern void scenario_policy (struct profile *p);
 

@@ -41,6 +41,7 @@ struct profile {
   unsigned pause_percent, pivot_percent, detach_percent, hold_percent,
     fence_percent;              /* of orders */
   unsigned reopen_percent;      /* attempts that fail */
+  unsigned replace_percent;     /* of targets that come back: another disk */
   bool restart_at_once;         /* a lost job is replaced at once */
   bool needs_flush;             /* only targets that can */
   bool one_copier;
@@ -69,6 +70,7 @@ struct sim {
   unsigned switches;            /* that have been asked for */
   unsigned failed_switches;
   uint64_t timeout_ns;          /* of the target */
+  bool replaced;                /* another disk, and nobody has said so */
   bool hung;                    /* its session was given up */
   bool completed;               /* it has been: nothing is tracked any more */
   bool fence_asked;             /* ever: clients may be refused */

@@ -175,7 +175,7 @@ note_params (struct sim *sim, const struct job_params *params)
   sim->completed = false;
   sim->switches = sim->failed_switches = 0;
   sim->timeout_ns = params->timeout_ns;
-  sim->hung = false;
+  sim->hung = sim->replaced = false;
   w->suspect_ns = params->suspect_time_ns;
   ghosts_end (w);
 }

@@ -554,6 +554,7 @@ fill_images (struct sim *sim)
   if (sim->p.equal)
     memcpy (w->T, w->S, sim->size);
   memcpy (w->stable, w->T, w->target_size);
+  memcpy (w->disk->stable, w->S, sim->size);
   memcpy (w->told, w->S, sim->size);
   memset (w->known, 1, sim->size);
 }

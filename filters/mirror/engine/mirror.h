@@ -366,5 +366,6 @@ extern bool mirror_peek_suspect (struct mirror *m, struct range r);
 extern const void *mirror_peek_disk (struct mirror *m); /* NULL: the source */
 extern bool mirror_peek_completed (struct mirror *m);   /* the job is */
 extern bool mirror_peek_failed (struct mirror *m);      /* ... by an error */
+extern bool mirror_peek_stopped (struct mirror *m);     /* until resumed */
 
 #endif /* MIRROR_MIRROR_H */

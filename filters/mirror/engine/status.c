@@ -218,6 +218,14 @@ mirror_peek_failed (struct mirror *m)
 }
 
 bool
+mirror_peek_stopped (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->job && m->job->stopped;
+}
+
+bool
 mirror_peek_completed (struct mirror *m)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
