@@ -82,6 +82,8 @@ static const struct family {
     "Requests of clients that waited for the target" },
   { COUNTER, true, "target_errors", NULL, NULL, "target-errors",
     "Requests to the target that failed" },
+  { COUNTER, true, "reconnects", NULL, "target", "reconnects",
+    "Times that a target that was lost has been connected again" },
   { COUNTER, true, "source_errors", NULL, NULL, "source-errors",
     "Requests to the source that failed" },
   { COUNTER, true, "target_flushes", NULL, NULL, "target-flushes",
@@ -147,6 +149,8 @@ static const char *const job_states[] = {
   "pending", "aborting", "concluded", "null", NULL
 };
 
+static const char *const io_states[] = { "ok", "failed", "nospace", NULL };
+
 /*-- histograms ---------------------------------------------------------*/
 
 static void
@@ -207,6 +211,8 @@ print_metrics (json_t *mirror)
   if (have_job) {
     print_states ("job_status", job_states, look_word (job, "status"),
                   "The state of the job");
+    print_states ("io_status", io_states, look_word (job, "io-status"),
+                  "The error that has stopped the job, if it is not ok");
     print_histograms (json_object_get (mirror, "latency"));
   }
   printf ("# EOF\n");

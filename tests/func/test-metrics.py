@@ -143,6 +143,48 @@ def check_load(t):
     nbdmirror(t, "wait", "synced", "--timeout", str(60 * SLOW))
 
 
+def check_lost(t):
+    """A target that is lost and comes back is connected again."""
+    with open(t.path("disk"), "wb") as f:
+        f.truncate(64 << 20)
+    t.nbdkit("lost", "file", t.path("disk"))
+    nbdmirror(t, "start", t.uri("lost"))
+    nbdmirror(t, "wait", "ready", "--timeout", str(60 * SLOW))
+    before = scrape(t)
+    assert value(before, "reconnects") == 0
+    assert state(before, "io_status") == "ok"
+    t.kill("lost")
+    wait_for(lambda: state(scrape(t), "target_state") == "offline",
+             "the target is not offline")
+    t.nbdkit("lost", "file", t.path("disk"))
+    wait_for(lambda: state(scrape(t), "target_state") == "online",
+             "the target is not online again")
+    families = scrape(t)
+    assert value(families, "reconnects") == 1
+    assert families["reconnects"].type == "counter"
+    mirror = json.loads(nbdmirror(t, "status", "--json"))
+    assert mirror["suspect-bytes"] == value(families, "suspect_bytes")
+    nbdmirror(t, "cancel", "--force")
+    wait_for(lambda: "dirty_bytes" not in scrape(t), "the job does not end")
+    t.stop("lost")
+
+
+def check_stopped(t):
+    """A job that an error has stopped says by which."""
+    t.nbdkit("full", "--filter=error", "memory", "64M",
+             "error-pwrite=ENOSPC", "error-pwrite-rate=100%")
+    with t.qmp() as q:
+        q.command("blockdev-mirror", target=t.uri("full"), sync="full",
+                  on_target_error="stop")
+    wait_for(lambda: state(scrape(t), "job_status") == "paused",
+             "the job is not stopped")
+    assert state(scrape(t), "io_status") == "nospace"
+    assert "stopped by a full disk" in nbdmirror(t, "status")
+    nbdmirror(t, "cancel", "--force")
+    wait_for(lambda: "dirty_bytes" not in scrape(t), "the job does not end")
+    t.stop("full")
+
+
 with Test() as test:
     test.nbdkit("target", "memory", "64M")
     test.mirror("data", "1*8388608", "size=64M")
@@ -152,4 +194,7 @@ with Test() as test:
     check_values(test)
     nbdmirror(test, "cancel", "--force")
     wait_for(lambda: "dirty_bytes" not in scrape(test), "the job does not end")
+    check_idle(test)
+    check_lost(test)
+    check_stopped(test)
     check_idle(test)
