@@ -135,6 +135,8 @@ func_tests = \
 	tests/func/test-sources.sh \
 	tests/func/test-speed.py \
 	tests/func/test-switch-fails.py \
+	tests/func/test-systemd.py \
+	tests/func/test-systemd-sandbox.py \
 	tests/func/test-sync-none.py \
 	tests/func/test-target-flush.py \
 	tests/func/test-target-self.sh \
@@ -157,6 +159,7 @@ EXTRA_DIST += \
 	tests/lib/qmp.py \
 	tests/lib/qmpreplay.py \
 	tests/lib/runtest.py \
+	tests/lib/unitfile.py \
 	tests/lib/under-load.sh \
 	tests/tools/chaosconn.py \
 	tests/tools/chaosproxy.py \
