@@ -125,6 +125,7 @@ func_tests = \
 	tests/func/test-qmp-verbs.py \
 	tests/func/test-query-mirror.py \
 	tests/func/test-oracle.sh \
+	tests/func/test-recipes.py \
 	tests/func/test-run.py \
 	tests/func/test-run-ends.py \
 	tests/func/test-run-target.py \
