@@ -97,6 +97,7 @@ func_tests = \
 	$(stress_tests) \
 	tests/func/test-bad-input.sh \
 	tests/func/test-bad-input-daemon.sh \
+	tests/func/test-completion.py \
 	tests/func/test-cancel.sh \
 	tests/func/test-control-crowd.py \
 	tests/func/test-control-hostile.py \
