@@ -22,8 +22,6 @@ for s in $names; do
   n=$((seeds / 20))
   # Holes of the protocol need certain steps in a row.
   [ "${s#H}" = "$s" ] || n=$((seeds / 10))
-  # Enough for what a scenario is named after to happen.
-  [ $n -ge 12 ] || n=12
   # Races that need two rare things at once.
   case $s in
     pause|pivot-back|verify-ends) n=$((seeds / 5)) ;;
@@ -31,6 +29,8 @@ for s in $names; do
   esac
   # A wakeup that is missed is rare, and the runs are short.
   [ "$s" != wake ] || n=$((seeds * 2))
+  # Enough for what a scenario is named after to happen.
+  [ $n -ge 12 ] || n=12
   "$sim" --scenario "$s" --seeds 1..$n || fail "scenario $s: status $?"
 done
 "$sim" --seeds 1..$seeds || fail "random runs: status $?"
