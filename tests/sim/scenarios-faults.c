@@ -49,12 +49,27 @@ void
 scenario_pivot_block (struct profile *p)
 {
   scenario_pivot_back (p);
-  p->granularity = 1024;
-  p->granules = 6;
-  p->block = 512 << draw (2);
+  p->granularity = p->block = 4096;     /* the next job's is often less */
+  p->granules = 3;
   p->aligned_percent = 0;
   p->no_flush = false;
   p->faults.target_error = 5;
+}
+
+/* Clients are moved to a disk that nobody can flush, and it loses what it had
+ * been given before.
+ */
+void
+scenario_pivot_cut (struct profile *p)
+{
+  scenario_pivot_back (p);
+  p->ops = 10;
+  p->no_flush = true;
+  p->needs_flush = false;
+  p->lose_percent = 60;
+  p->power_cut = 100;
+  p->faults.loss_permille = 3;
+  p->faults.power_cut = 100;
 }
 
 /* The target goes and comes back, and what it had not done comes late. */
@@ -74,6 +89,21 @@ scenario_ghosts (struct profile *p)
   p->faults.loss_permille = 5;
   p->faults.target_slow = 40;
   p->faults.ghost = 80;
+}
+
+/* It comes back while requests have changed the source, but have not marked
+ * that yet.
+ */
+void
+scenario_back (struct profile *p)
+{
+  scenario_ghosts (p);
+  p->granules = p->hot_granules = 20;   /* some are clean all the while */
+  p->equal = true;
+  p->pivot_percent = 0;
+  p->meddler = draw (2);        /* gives orders while it is looked at */
+  p->faults.ghost = 0;
+  p->faults.source_slow = 80;
 }
 
 /* Another disk has its address when it comes back. */
