@@ -13,22 +13,29 @@ EXTRA_DIST += \
 	tests/mutants/auto-tees-at-once.patch \
 	tests/mutants/clear-rounded-outward.patch \
 	tests/mutants/completion-error-ignored.patch \
+	tests/mutants/copier-starts-after-stop.patch \
 	tests/mutants/copy-clears-after-read.patch \
 	tests/mutants/copy-completion-error-ignored.patch \
 	tests/mutants/copy-failure-not-marked.patch \
+	tests/mutants/copy-progress-ignored.patch \
 	tests/mutants/defer-flush-ignored.patch \
 	tests/mutants/defer-fua-ignored.patch \
 	tests/mutants/detect-looks-at-the-beginning.patch \
 	tests/mutants/failed-switch-stays-shut.patch \
 	tests/mutants/fence-does-not-wait.patch \
+	tests/mutants/fingerprint-false-alarm.patch \
+	tests/mutants/fingerprint-ignored.patch \
 	tests/mutants/flush-failure-ignored.patch \
 	tests/mutants/flush-waits-for-newcomers.patch \
 	tests/mutants/gate-does-not-look-again.patch \
 	tests/mutants/held-in-any-order.patch \
+	tests/mutants/hung-target-not-noticed.patch \
 	tests/mutants/last-granule-skipped.patch \
 	tests/mutants/late-ack-after-failed-flush.patch \
 	tests/mutants/late-ack-counts.patch \
 	tests/mutants/lock-not-rounded-to-block.patch \
+	tests/mutants/lock-wait-not-counted.patch \
+	tests/mutants/lock-wait-of-an-idle-target.patch \
 	tests/mutants/loss-forgets-unflushed.patch \
 	tests/mutants/mode-sampled-twice.patch \
 	tests/mutants/no-mark-after-failed-source-write.patch \
@@ -43,16 +50,31 @@ EXTRA_DIST += \
 	tests/mutants/pause-while-ending.patch \
 	tests/mutants/pivot-extents-from-another-connection.patch \
 	tests/mutants/pivot-forgets-unflushed.patch \
+	tests/mutants/pivot-ignores-suspects.patch \
 	tests/mutants/pivot-loss-not-marked.patch \
 	tests/mutants/pivot-reads-the-old-source.patch \
 	tests/mutants/pivot-without-block-lock.patch \
 	tests/mutants/pivot-without-drain.patch \
+	tests/mutants/pivoted-forgets-earlier-sessions.patch \
+	tests/mutants/policy-report-ignored.patch \
+	tests/mutants/reconnect-while-old-lives.patch \
 	tests/mutants/scan-trusts-the-cache.patch \
+	tests/mutants/session-end-forgets-copies.patch \
+	tests/mutants/session-end-forgets-tees.patch \
+	tests/mutants/session-end-forgets-unflushed.patch \
 	tests/mutants/skip-after-failed-flush.patch \
 	tests/mutants/skip-asked-before-the-lock.patch \
 	tests/mutants/skip-trusts-unflushed.patch \
 	tests/mutants/skip-what-failed.patch \
+	tests/mutants/source-block-not-marked.patch \
+	tests/mutants/source-flush-not-marked.patch \
 	tests/mutants/start-does-not-wait.patch \
+	tests/mutants/stop-still-tees.patch \
+	tests/mutants/suspect-cleared-early.patch \
+	tests/mutants/suspect-dropped.patch \
+	tests/mutants/suspect-expires-clean.patch \
+	tests/mutants/suspect-no-reason.patch \
+	tests/mutants/suspects-forget-time.patch \
 	tests/mutants/switch-forgets-the-copiers.patch \
 	tests/mutants/switch-ignores-target-flush.patch \
 	tests/mutants/synced-by-one-look.patch \
@@ -62,6 +84,7 @@ EXTRA_DIST += \
 	tests/mutants/tee-among-older-requests.patch \
 	tests/mutants/tee-clears-after-io.patch \
 	tests/mutants/tracking-after-scan.patch \
+	tests/mutants/unflushable-pivot-trusted.patch \
 	tests/mutants/unmap-ignored.patch \
 	tests/mutants/verify-after-the-end.patch \
 	tests/mutants/verify-before-scan.patch \
@@ -74,4 +97,6 @@ EXTRA_DIST += \
 	tests/mutants/verify-trusts-track.patch \
 	tests/mutants/verify-trusts-unflushed.patch \
 	tests/mutants/verify-without-lock.patch \
+	tests/mutants/wait-counts-the-source.patch \
+	tests/mutants/wait-forgets-parts-before.patch \
 	tests/mutants/waiters-overtaken.patch
