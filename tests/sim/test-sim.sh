@@ -38,9 +38,12 @@ part ()
 
 scenario ()
 {
-  local n=$((seeds * $(part "$1") / 1000))
+  local n=$((seeds * $(part "$1") / 1000)) least=12
   # Enough for what a scenario is named after to happen.
-  [ $n -ge 12 ] || n=12
+  case $1 in
+    H7|verify-ends) least=60 ;;
+  esac
+  [ $n -ge $least ] || n=$least
   "$sim" --scenario "$1" --seeds 1..$n || fail "scenario $1: status $?"
 }
 
