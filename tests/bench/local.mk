@@ -13,4 +13,8 @@ bench-bitmap: tests/bench/bench-bitmap$(EXEEXT)
 bench-idle: all
 	./run $(top_srcdir)/tests/bench/bench-idle
 .PHONY: bench-idle
-EXTRA_DIST += tests/bench/bench-idle
+
+bench-metrics: all
+	./run $(top_srcdir)/tests/bench/bench-metrics
+.PHONY: bench-metrics
+EXTRA_DIST += tests/bench/bench-idle tests/bench/bench-metrics
