@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Zero requests to the target, by the best method that the server takes.
  *
- *   ZERO_WHOLE     one command, up to 1 GiB.  The protocol limits the size of
+ *   ZERO_WHOLE     one command, up to 64 MiB.  The protocol limits the size of
  *                  payloads only, and a zero request has none.
  *   ZERO_IN_PARTS  commands of at most 32 MiB, or of the server's maximum
  *                  where that is less: there are servers that apply their
@@ -15,7 +15,7 @@
  * misaligned one, or one past the end of a backing file, say).
  *
  * The parts and data of a request go out in windows, the next when all of the
- * last has been answered.  So a request of 1 GiB neither queues as many bytes
+ * last has been answered.  So a large request neither queues as many bytes
  * nor is all of it sent to a server whose disk is full.  The first window is
  * sent by submit, the others by wait.
  *

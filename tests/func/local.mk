@@ -147,7 +147,8 @@ func_tests = \
 	tests/func/test-tools-lossy.py \
 	tests/func/test-tools-lying.py \
 	tests/func/test-unaligned.py \
-	tests/func/test-watch.py
+	tests/func/test-watch.py \
+	tests/func/test-zero-fallback.py
 
 TESTS += $(func_tests)
 EXTRA_DIST += \

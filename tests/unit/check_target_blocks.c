@@ -375,11 +375,11 @@ START_TEST (large_zero)
   } t[] = {
     { 0, 0, 0, 1, 1, 0 },
     { 0, 0, MiB, 1, 1, 0 },
-    { 22, 32 * MiB, 0, 1 + 32, 32, 0 },
-    { 75, 999 * MiB, 0, 1 + 32, 32, 0 },
-    { 95, 32 * MiB, 0, 1 + 32, 32, 0 },
-    { 22, 8 * MiB, 8 * MiB, 1 + 128, 128, 0 },
-    { 95, 0, 0, 2, 0, 2 * (uint64_t) GiB },
+    { 22, 32 * MiB, 0, 1 + 2, 2, 0 },
+    { 75, 63 * MiB, 0, 1 + 2, 2, 0 },
+    { 95, 32 * MiB, 0, 1 + 2, 2, 0 },
+    { 22, 8 * MiB, 8 * MiB, 1 + 8, 8, 0 },
+    { 95, 0, 0, 2, 0, 2 * (uint64_t) TARGET_MAX_ZERO },
   };
   struct peer p = { .size = 4 * (uint64_t) GiB, .block_min = 512,
                     .zero_error = t[_i].error, .zero_max = t[_i].limit,
@@ -406,7 +406,7 @@ START_TEST (large_zero)
 }
 END_TEST
 
-/* A full disk is not sent a gigabyte of data. */
+/* A full disk is not sent all of it as data. */
 START_TEST (large_zero_fails)
 {
   static const struct peer_fault fault = { PEER_WRITE, 1, 28 };

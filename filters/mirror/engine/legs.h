@@ -25,8 +25,10 @@
  */
 #define LEG_MAX_REQUEST (UINT32_C (32) << 20)
 
-/* Most bytes of one TARGET_ZERO. */
-#define TARGET_MAX_ZERO (UINT32_C (1) << 30)
+/* Most bytes of one TARGET_ZERO.  It has no payload, but the target may be
+ * served by such an nbdkit, whose fallback is not seen from here.
+ */
+#define TARGET_MAX_ZERO (UINT32_C (64) << 20)
 
 enum leg_flags {
   LEG_FUA = 1,                  /* durable before the reply */
