@@ -307,6 +307,7 @@ skip (struct profile *p)
   p->mode_percent = 30;
   p->faults.evict = 10;
   p->faults.flush_error = (unsigned) draw (2) * 20;
+  p->faults.target_error = (unsigned) draw (2) * 20;
 }
 
 /* The target reads as zero where the source does - at the start, no longer. */

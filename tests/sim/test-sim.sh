@@ -27,10 +27,10 @@ part ()
     wake) echo 1000 ;;
     # Races that need two rare things at once.
     zeroes-late) echo 400 ;;
-    pause|pivot-back|verify-ends|skip|is-zero) echo 200 ;;
+    pause|pivot-back|pivot-lost|verify-ends|skip|is-zero) echo 200 ;;
     # Holes of the protocol need certain steps in a row.
     H13) echo 25 ;;
-    H*|bad-flush|ghosts|back|another|pivot-lost|pivot-block) echo 120 ;;
+    H*|bad-flush|ghosts|back|another|pivot-block) echo 120 ;;
     block|block-64k|auto) echo 25 ;;
     *) echo 75 ;;
   esac
