@@ -24,15 +24,16 @@ part ()
 {
   case $1 in
     # A wakeup that is missed is rare, and the runs are short.
-    wake) echo 1000 ;;
+    wake) echo 600 ;;
     # Races that need two rare things at once.
     zeroes-late) echo 400 ;;
     pause|pivot-back|pivot-lost|verify-ends|skip|is-zero) echo 200 ;;
     # Holes of the protocol need certain steps in a row.
     H13) echo 25 ;;
-    H*|bad-flush|ghosts|back|another|pivot-block) echo 120 ;;
+    H*|bad-flush|ghosts|back|another|pivot-block|verify) echo 120 ;;
+    pivot-fails|policy|verify-*) echo 90 ;;
     block|block-64k|auto) echo 25 ;;
-    *) echo 75 ;;
+    *) echo 50 ;;
   esac
 }
 
