@@ -24,14 +24,14 @@ part ()
 {
   case $1 in
     # A wakeup that is missed is rare, and the runs are short.
-    wake) echo 600 ;;
+    wake) echo 400 ;;
     # Races that need two rare things at once.
     zeroes-late) echo 400 ;;
     pause|pivot-back|pivot-lost|verify-ends|skip|is-zero) echo 200 ;;
     # Holes of the protocol need certain steps in a row.
     H13) echo 25 ;;
     H*|bad-flush|ghosts|back|another|pivot-block|verify) echo 120 ;;
-    pivot-fails|policy|verify-*) echo 90 ;;
+    pivot-fails|detach|policy|verify-*) echo 90 ;;
     block|block-64k|auto) echo 25 ;;
     *) echo 50 ;;
   esac
@@ -58,7 +58,7 @@ names=$("$sim" --list | cut -d ' ' -f 1) || fail "no list of scenarios"
 for s in $names; do
   scenario "$s"
 done
-"$sim" --seeds 1..$seeds || fail "random runs: status $?"
+"$sim" --seeds 1..$((seeds / 2)) || fail "random runs: status $?"
 "$sim" --twice --seeds 1..25 || fail "the same seed twice: status $?"
 
 out=$("$sim" --lie --seeds 1..50 2>&1)
