@@ -118,10 +118,12 @@ def run_script(t, heading, blocks):
     # Not pipes: servers that go to the background keep them open.
     out, log = t.path("script.out"), t.path("script.log")
     with open(out, "wb") as stdout, open(log, "wb") as stderr:
-        r = subprocess.run(["bash", "-c", "tmp='%s'\n%s%s\n"
+        # By SIGTERM it still ends what it has started.
+        r = subprocess.run(["timeout", "-k", "20", str(120 * SLOW), "bash",
+                            "-c", "tmp='%s'\n%s%s\n"
                             % (t.tmp, PRELUDE, text)],
                            stdin=subprocess.DEVNULL, stdout=stdout,
-                           stderr=stderr, timeout=120 * SLOW, check=False)
+                           stderr=stderr, check=False)
     assert r.returncode == 0, "%s: status %d" % (heading, r.returncode)
     with open(out, encoding="utf-8") as f:
         return f.read()

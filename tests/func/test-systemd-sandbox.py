@@ -11,7 +11,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from mirrortest import SLOW, TOP, Test  # noqa: E402
+from mirrortest import SLOW, TOP, Test, wait_for  # noqa: E402
 from runtest import ENVIRONMENT, Run, make_disk  # noqa: E402
 from unitfile import Unit  # noqa: E402
 
@@ -79,8 +79,9 @@ def allowed(unit):
 
 def check_calls(t, unit):
     trace = t.path("trace")
+    # With -D it is a process beside, so that run is ours to end.
     with Run(t, *unit.argv[2:], wait=False, prefix=(
-            "strace", "-f", "-qq", "-o", trace)) as run:
+            "strace", "-D", "-f", "-q", "-o", trace)) as run:
         run.wait_serving()
         client = run.connect()
         run.ctl("wait", "synced", "--timeout", "60")
@@ -97,15 +98,16 @@ def check_calls(t, unit):
         client.shutdown()
         run.ctl("quit")
         assert run.wait() == 0, run.all()
-    with open(trace, encoding="utf-8", errors="replace") as f:
-        made = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", f.read(), re.M))
+    wait_for(lambda: re.search(r"(?m)^%d +\+\+\+ exited with 0" % run.pid,
+                               Run.read(trace)), "strace does not end")
+    text = Run.read(trace)
+    made = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", text, re.M))
     assert {"execve", "accept4", "fallocate", "fdatasync"} <= made, made
     forbidden = made - allowed(unit)
     print("%d system calls" % len(made))
     assert not forbidden, "SystemCallFilter forbids %s" % sorted(forbidden)
     # RestrictAddressFamilies
-    with open(trace, encoding="utf-8", errors="replace") as f:
-        families = set(re.findall(r"\bsocket\((AF_\w+)", f.read()))
+    families = set(re.findall(r"\bsocket\((AF_\w+)", text))
     assert families and families <= set(
         unit.values("RestrictAddressFamilies")[0].split()), families
 
