@@ -102,9 +102,11 @@ class Run:
         return "stdout:\n%s\nstderr:\n%s" % (self.output(), self.errors())
 
     def complaints(self):
-        """What nbdmirror itself has said on stderr."""
-        return [line for line in self.errors().splitlines()
-                if line.startswith("nbdmirror: ")]
+        """What nbdmirror itself has said on stderr; a server that was killed
+        may have left half a line before it."""
+        return [line[line.index("nbdmirror: "):]
+                for line in self.errors().splitlines()
+                if "nbdmirror: " in line]
 
     def says(self, text):
         """Wait until it does, anywhere."""
