@@ -11,4 +11,5 @@ libdirty_la_SOURCES = \
 	common/pace/pace.c common/pace/pace.h
 libsync_posix_la_SOURCES = common/utils/sync-posix.c
 
+include $(top_srcdir)/common/intent/local.mk
 include $(top_srcdir)/common/qmp/local.mk

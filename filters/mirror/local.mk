@@ -11,6 +11,7 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/flusher.c filters/mirror/engine/flusher.h \
 	filters/mirror/engine/gate.c filters/mirror/engine/gate.h \
 	filters/mirror/engine/hint.c filters/mirror/engine/hint.h \
+	filters/mirror/engine/intent.h \
 	filters/mirror/engine/job.c filters/mirror/engine/job.h \
 	filters/mirror/engine/job-error.c \
 	filters/mirror/engine/job-make.c filters/mirror/engine/job-regime.c \
