@@ -34,6 +34,11 @@
 
 #define QUIT_NS UINT64_C (2000000000)
 
+/* What is in flight, and the flushes that make the intent file small, may take
+ * so long when the process ends.
+ */
+#define SHUTDOWN_NS UINT64_C (1000000000)
+
 /* -D mirror.backoff_ms=N: the first delay before a lost target is connected to
  * again.  For tests.
  */
@@ -82,13 +87,11 @@ static void
 watcher_main (void *vp)
 {
   struct instance *in = vp;
-  enum job_status status;
 
   while (nbdkit_nanosleep (86400, 0) == 0)
     ;
   atomic_store (&in->give_up, true);
-  mirror_cancel (in->mirror, NULL, &status);
-  mirror_give_up (in->mirror);
+  mirror_shutdown (in->mirror, SHUTDOWN_NS);
 }
 
 /* Before the first job. */

@@ -11,11 +11,14 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/flusher.c filters/mirror/engine/flusher.h \
 	filters/mirror/engine/gate.c filters/mirror/engine/gate.h \
 	filters/mirror/engine/hint.c filters/mirror/engine/hint.h \
-	filters/mirror/engine/intent.h \
+	filters/mirror/engine/intent.c filters/mirror/engine/intent.h \
+	filters/mirror/engine/intent-head.c \
+	filters/mirror/engine/intent-private.h \
 	filters/mirror/engine/job.c filters/mirror/engine/job.h \
+	filters/mirror/engine/ending.c \
 	filters/mirror/engine/job-error.c \
 	filters/mirror/engine/job-make.c filters/mirror/engine/job-regime.c \
-	filters/mirror/engine/job-tell.c \
+	filters/mirror/engine/job-tell.c filters/mirror/engine/job-tidy.c \
 	filters/mirror/engine/job-verify.c \
 	filters/mirror/engine/jobstate.c filters/mirror/engine/jobstate.h \
 	filters/mirror/engine/latency.c filters/mirror/engine/latency.h \
@@ -28,6 +31,8 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/retry.c filters/mirror/engine/retry.h \
 	filters/mirror/engine/scan.c filters/mirror/engine/scan.h \
 	filters/mirror/engine/job-session.c \
+	filters/mirror/engine/source-flusher.c \
+	filters/mirror/engine/source-flusher.h \
 	filters/mirror/engine/status.c \
 	filters/mirror/engine/suspects.c filters/mirror/engine/suspects.h \
 	filters/mirror/engine/switch.c filters/mirror/engine/switch.h \
@@ -64,7 +69,7 @@ nbdkit_mirror_filter_la_SOURCES = \
 nbdkit_mirror_filter_la_CPPFLAGS = $(AM_CPPFLAGS) \
 	$(NBDKIT_CFLAGS) $(LIBNBD_CFLAGS) $(JANSSON_CFLAGS)
 nbdkit_mirror_filter_la_LIBADD = \
-	libengine.la libdirty.la libqmp.la libsync-posix.la \
+	libengine.la libdirty.la libintent.la libqmp.la libsync-posix.la \
 	$(LIBNBD_LIBS) $(JANSSON_LIBS) -lpthread
 # nodelete: threads and TLS destructors of ours and of libnbd may outlive
 # dlclose at nbdkit's exit.

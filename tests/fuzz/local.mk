@@ -21,7 +21,7 @@ check_PROGRAMS += tests/fuzz/replay-qmp
 tests_fuzz_replay_qmp_SOURCES = tests/fuzz/replay.c $(fuzz_qmp_sources)
 tests_fuzz_replay_qmp_CPPFLAGS = $(fuzz_cppflags)
 tests_fuzz_replay_qmp_LDADD = \
-	libengine.la libdirty.la libqmp.la libsync-posix.la \
+	libengine.la libdirty.la libintent.la libqmp.la libsync-posix.la \
 	$(JANSSON_LIBS) -lpthread
 
 TESTS += tests/fuzz/test-fuzz-corpus.sh
@@ -32,7 +32,7 @@ fuzz:
 	CPPFLAGS='-I$(abs_top_builddir) $(fuzz_cppflags)' \
 	LIBS='$(JANSSON_LIBS)' \
 	$(abs_top_srcdir)/tests/fuzz/fuzz.sh qmp $(fuzz_qmp_sources) \
-	  $(libqmp_la_SOURCES) $(libengine_la_SOURCES) $(libdirty_la_SOURCES) \
+	  $(libqmp_la_SOURCES) $(libengine_la_SOURCES) $(libdirty_la_SOURCES) $(libintent_la_SOURCES) \
 	  $(libsync_posix_la_SOURCES)
 .PHONY: fuzz
 

@@ -365,6 +365,7 @@ source_flush (struct source *s)
   struct world *w = world_of (s);
   const struct range none = { 0, 0 };
   struct client_op *op;
+  uint64_t mine;
   int r;
 
   check_still_used (w);
@@ -373,10 +374,12 @@ source_flush (struct source *s)
   /* The job itself flushes before a switch. */
   op = world_my_op (w) ? begin_call (w, OP_FLUSH, none, 0, NULL) : NULL;
   w->flushing++;
+  mine = ++w->flushes;
   maybe_slow (w);
   sched_yield_here ();
   r = draw_error (w);
   w->flushing--;
+  *(r == 0 ? &w->good_flush : &w->bad_flush) = mine;
   if (w->faults.drop > 0)
     settle (w, op, r == 0);
   if (!op && r < 0)

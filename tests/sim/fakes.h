@@ -85,6 +85,7 @@ struct client_op {
   bool cut;                     /* the clients' disk lost its power */
 
   uint64_t covered;             /* bytes that the source has done */
+  uint64_t flushes;             /* of anybody, when it was called */
   unsigned calls;
   int result;                   /* of the source's last call */
   bool over;                    /* the source has failed it */
@@ -232,6 +233,8 @@ struct world {
   bool told_flush;              /* clients may flush */
   bool source_flush_failed;     /* and no client has asked for it */
   unsigned changing, flushing;  /* calls of the fake source now */
+  uint64_t flushes;             /* calls so far */
+  uint64_t good_flush, bad_flush;       /* number of the latest that ended so */
   unsigned rolled_back;         /* calls that have, and have not returned */
   bool fenced;                  /* no client may change anything */
 

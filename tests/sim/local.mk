@@ -19,7 +19,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sync-sim.c \
 	tests/sim/verify.c \
 	tests/sim/workload.c
-tests_sim_sim_LDADD = libengine.la libdirty.la
+tests_sim_sim_LDADD = libengine.la libdirty.la libintent.la
 
 tests_sim_test_sched_SOURCES = \
 	tests/sim/context.c tests/sim/context.h \

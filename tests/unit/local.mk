@@ -11,7 +11,7 @@ check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
-unit_ldadd = libdirty.la libsync-posix.la $(CHECK_LIBS) -lpthread
+unit_ldadd = libdirty.la libintent.la libsync-posix.la $(CHECK_LIBS) -lpthread
 
 check_dirty_SOURCES = tests/unit/check_dirty.c
 check_dirty_CFLAGS = $(unit_cflags)

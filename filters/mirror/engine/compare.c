@@ -231,7 +231,7 @@ report (struct comparer *c, struct range g)
     c->first[c->differences] = g.start;
   c->differences++;
   if (c->repair)
-    pair_mark (c->p, g);
+    pair_mark_outside (c->p, g);
 }
 
 /* Under the lock.  1: nothing can be said now; -errno. */

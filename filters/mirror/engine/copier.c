@@ -6,6 +6,8 @@
  *   1. Wait until there is leave to run, pace and something dirty that is
  *      not in back-off.  Nothing is held meanwhile; the buffer is the
  *      thread's own, so buf-size is kept by the number of threads.
+ *   1a. The candidate is recorded in the intent file; it is already, if it is
+ *      still dirty.
  *   2. Range lock of the longest free prefix of the candidate, in order of
  *      arrival if not even its first granule is free.
  *   3. Claim: clear what is *still* dirty under the lock.  From here to 7 the
@@ -297,6 +299,26 @@ adapt_zero_unit_locked (struct copiers *c, struct carrier *carrier)
   carrier->large_zero = c->zero_unit / 2;
 }
 
+/* A piece that was taken is done with. */
+static void
+piece_done_locked (struct copiers *c)
+{
+  if (c->busy-- == c->busy_max)
+    cond_signal (&c->wake);
+  if (c->busy == 0)
+    cond_broadcast (&c->quiet);
+}
+
+/* The intent file is broken: later. */
+static void
+give_back (struct copiers *c, struct range candidate)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  retry_failed (&c->retry, candidate, c->p->clock->now_ns (c->p->clock));
+  piece_done_locked (c);
+}
+
 static void
 copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
 {
@@ -308,6 +330,10 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
   uint64_t stamp, since;
   bool some;
 
+  if (pair_begin (p, candidate) < 0) {
+    give_back (c, candidate);
+    return;
+  }
   rangelock_lock_prefix (p->locks, &lk, candidate, p->granularity);
   some = dirty_claim_run (p->dirty, lk.range, &run);
   if (some) {
@@ -335,6 +361,7 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
                     p->clock->now_ns (p->clock) - since);
   }
   rangelock_unlock (p->locks, &lk);
+  pair_end (p, candidate);
 
   if (error.err < 0)
     p->failed (p->opaque, error.side, false, error.op, run, error.err);
@@ -346,10 +373,7 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
     note_full_locked (c, error.err < 0 && error.side == SIDE_SOURCE ? 1
                       : error.err);
   adapt_zero_unit_locked (c, &cp->carrier);
-  if (c->busy-- == c->busy_max)
-    cond_signal (&c->wake);
-  if (c->busy == 0)
-    cond_broadcast (&c->quiet);
+  piece_done_locked (c);
 }
 
 static void

@@ -131,6 +131,17 @@ flusher_any (struct flusher *f, struct range r)
   return dirty_any (f->unflushed[0], r) || dirty_any (f->unflushed[1], r);
 }
 
+bool
+flusher_pending (struct flusher *f)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+  uint64_t growing, aside, claimed;
+
+  dirty_bytes (f->unflushed[0], &growing, &claimed);
+  dirty_bytes (f->unflushed[1], &aside, &claimed);
+  return growing + aside > 0;
+}
+
 void
 flusher_session_lost (struct flusher *f)
 {

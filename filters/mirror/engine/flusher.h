@@ -65,6 +65,9 @@ extern uint64_t flusher_stamp (struct flusher *f);
 extern int flusher_acked (struct flusher *f, struct range r, bool durable,
                           uint64_t stamp);
 
+/* Is there anything in U? */
+extern bool flusher_pending (struct flusher *f);
+
 /* Is any granule that r touches in U? */
 extern bool flusher_any (struct flusher *f, struct range r);
 

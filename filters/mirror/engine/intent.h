@@ -119,18 +119,23 @@ extern int intent_resume (struct intent *in);
 /* W is everything.  If that cannot be written the file is lost or broken. */
 extern int intent_everything (struct intent *in);
 
-/* The mirror has ended; from its return on nothing need be recorded.  Nothing
- * of it may be active.  state: anything but INTENT_RUNNING, INTENT_PIVOTED.
+/* The mirror ends; from its return on nothing need be recorded.  -EIO: the file
+ * is broken, and what is not recorded must not be written to as before.  state:
+ * anything but INTENT_RUNNING.
  */
 extern int intent_finish (struct intent *in, enum intent_state state);
 
-/* The commit record of a pivot: clients are given `disk`.  0: it is durable.
+/* The size of the target becomes known.  As long as it is not known any will
+ * do, so that this cannot be written does not matter.
+ */
+extern void intent_target_size (struct intent *in, uint64_t size);
+
+/* The commit record of a pivot: clients are given the target.  0: it is durable.
  * Else it is certain that a restart will not believe it; while that is unknown
  * this blocks (rule I12, hole H10), unless *stop: then -EINPROGRESS, and
  * neither disk may be changed any more.
  */
-extern int intent_commit (struct intent *in, const char *disk,
-                          const _Atomic bool *stop);
+extern int intent_commit (struct intent *in, const _Atomic bool *stop);
 
 /* Clients have been moved back to the source, by order. */
 extern int intent_unpivot (struct intent *in);
@@ -153,6 +158,8 @@ extern void intent_each (struct intent *in,
 extern void intent_get_head (struct intent *in, struct intent_head *head);
 
 struct intent_status {
+  enum intent_state state;      /* as the file has it */
+  bool fenced;
   bool running;                 /* regions are being recorded */
   bool lost, gone;              /* given up; gone: there is no file any more */
   uint64_t bytes;               /* W; everything if not running, or lost */
@@ -160,6 +167,7 @@ struct intent_status {
   uint64_t waits;               /* times that a begin has waited for that */
 };
 
+extern enum intent_state intent_state (struct intent *in);
 extern void intent_get_status (struct intent *in, struct intent_status *st);
 
 /* Asserts every internal invariant.  For tests. */

@@ -43,9 +43,42 @@ job_act_locked (struct job *job, enum on_error action, int err)
   cond_signal (&job->session.wake);
 }
 
-void
-job_abort_locked (struct job *job)
+/* If the file can be neither written nor removed it says less than it must as
+ * soon as somebody writes to what is not recorded.  So he must not.
+ */
+int
+job_record_end (struct job *job, enum intent_state state)
 {
+  struct mirror *m = job->m;
+  int r;
+
+  if (!m->intent)
+    return 0;
+  r = intent_finish (m->intent, state);
+  if (r < 0) {
+    atomic_store (&m->record_ns, atomic_load (&job->timeout_ns));
+    atomic_fetch_or (&m->refuse, REFUSE_RECORD);
+  }
+  return r;
+}
+
+void
+job_abort (struct job *job)
+{
+  struct mirror *m = job->m;
+  enum intent_state state;
+  bool record;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    record = !job->interrupted && !job->completed;
+    state = job->fail_err != 0 ? INTENT_FAILED : INTENT_CANCELLED;
+  }
+  if (record)
+    job_record_end (job, state);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
   if (job->ended)
     return;
   job_unpublish_locked (job);
@@ -57,7 +90,6 @@ void
 job_fail (struct job *job)
 {
   struct mirror *m = job->m;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
@@ -67,7 +99,7 @@ job_fail (struct job *job)
     job->cancel = true;
     atomic_store (&job->stop, true);
   }
-  job_abort_locked (job);
+  job_abort (job);
 }
 
 void

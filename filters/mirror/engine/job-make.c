@@ -11,6 +11,15 @@
 #include "cleanup.h"
 #include "job.h"
 
+/* A flush of the source has failed. */
+static void
+on_source_lost (void *opaque, struct range r)
+{
+  struct job *job = opaque;
+
+  pair_mark_suspect (&job->pair, r);
+}
+
 static int
 fill_pair (struct job *job, const struct job_params *params,
            struct target *target)
@@ -30,6 +39,9 @@ fill_pair (struct job *job, const struct job_params *params,
   p->defer_flush = params->defer_flush;
   atomic_init (&p->counters.unscanned_bytes,
                params->sync == SYNC_FULL ? p->size : 0);
+
+  p->intent = job->m->intent;
+  p->timeout_ns = &job->timeout_ns;
 
   rates_init (&p->rates, p->clock->now_ns (p->clock));
   reasons_init (&p->reasons);
@@ -53,7 +65,28 @@ fill_pair (struct job *job, const struct job_params *params,
     return -ENOMEM;
   p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
                             &p->reasons);
-  return p->flusher ? 0 : -ENOMEM;
+  p->source_flusher = source_flusher_new (p->size, p->granularity,
+                                          on_source_lost, job);
+  return p->flusher && p->source_flusher ? 0 : -ENOMEM;
+}
+
+/* What the file says of a mirror that was running.  Unless it was closed in
+ * order some of it may still change by itself (rule I9).
+ */
+static void
+take_clean (void *opaque, struct range r)
+{
+  const struct job *job = opaque;
+
+  dirty_set (job->pair.dirty, r);
+}
+
+static void
+take_unclean (void *opaque, struct range r)
+{
+  const struct job *job = opaque;
+
+  suspects_add (job->pair.suspects, r, job_now_ns (job));
 }
 
 void
@@ -73,7 +106,7 @@ init_session (struct job *job, const struct target *target)
   job->session.wanted = target == NULL;
   if (target)
     job->session.facts = *target;
-  else {
+  else if (!job->session.fresh) {
     job->session.due_ns = job_now_ns (job) + job_double_delay (job, 0);
     job->stop_wanted = atomic_load (&job->on_error[SIDE_TARGET]) ==
       ON_ERROR_STOP;
@@ -113,7 +146,13 @@ job_new (struct mirror *m, const struct job_params *params,
   atomic_init (&job->timeout_ns, params->timeout_ns);
   atomic_init (&job->on_error[SIDE_SOURCE], params->on_source_error);
   atomic_init (&job->on_error[SIDE_TARGET], params->on_target_error);
-  job->scanned = job->alone = params->sync == SYNC_NONE;
+  job->scanned = job->alone = params->sync != SYNC_FULL;
+  job->resumed = params->sync == SYNC_INCREMENTAL;
+  job->target_size = params->target_size;
+  if (job->resumed) {           /* its content need not be what it was */
+    job->session.fresh = target;
+    target = NULL;
+  }
   job->status = JOB_UNDEFINED;
 
   *err = 0;
@@ -128,6 +167,9 @@ job_new (struct mirror *m, const struct job_params *params,
     init_session (job, target);
   if (*err == 0 && target && params->sync == SYNC_NONE)
     job_doubt_cache (job);
+  if (*err == 0 && job->resumed)
+    intent_each (job->pair.intent,
+                 params->in_order ? take_clean : take_unclean, job);
   if (*err == 0)
     *err = job_make_verifier (job);
   if (*err == 0)
@@ -148,6 +190,7 @@ job_free (struct job *job)
   copiers_free (job->copiers);
   verifier_free (job->verifier);
   flusher_free (job->pair.flusher);
+  source_flusher_free (job->pair.source_flusher);
   suspects_free (job->pair.suspects);
   waits_free (job->pair.waits);
   rangelocks_free (job->pair.locks);

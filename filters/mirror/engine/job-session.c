@@ -71,6 +71,8 @@ fits (const struct job *job, const struct target *t)
 {
   const struct target *old = &job->session.facts;
 
+  if (job->target_size != 0 && t->size != job->target_size)
+    return false;
   if (t->block > job->pair.granularity)
     return false;
   return !job->session.had_one ||
@@ -306,7 +308,7 @@ sample_is_good (struct job *job, struct range r, char *ours, char *theirs)
   err = read_target (p, theirs, r);
   if (err < 0) {
     if (err != -ENOTCONN)
-      pair_mark (p, r);
+      pair_mark_outside (p, r);
     return true;
   }
   if (memcmp (ours, theirs, range_len (r)) == 0 || pair_may_differ (p, r))
@@ -403,9 +405,14 @@ job_session_begin (struct job *job)
 
   if (!take_fresh (job))
     return;
+  if (first && p->intent)
+    intent_target_size (p->intent, p->target->size);
   if (first && job->sync == SYNC_NONE)
     job_doubt_cache (job);
-  else if (!first && job->scanned && !content_is_known (job)) {
+  else if ((!first || job->resumed) && job->scanned &&
+           !content_is_known (job)) {
+    if (p->intent)
+      intent_everything (p->intent);
     pair_mark (p, (struct range) { 0, p->size });
     ev.error = "its content is not the one it had: all is copied again";
   }

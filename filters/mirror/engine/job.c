@@ -132,7 +132,7 @@ expire_hold (struct job *job)
 /* What is to be done in this round. */
 struct round {
   bool end, fail, stop, lost, fresh, scan, publish, write_blocking, ready,
-    paused, holding;
+    paused, holding, closing;
   enum halt_kind wanted;
 };
 
@@ -152,6 +152,7 @@ look (struct job *job)
     .ready = job->ready,
     .paused = job->paused,
     .holding = job->m->hold.since_ns != 0,
+    .closing = job->closing,
     .wanted = job->wanted,
   };
 
@@ -189,6 +190,17 @@ scan (struct job *job)
   reasons_lower (&job->pair.reasons, 1);        /* the unfinished scan */
 }
 
+/* The process ends, and the job will soon be told to; false. */
+static bool
+wait_for_end (struct job *job)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+  while (!job->cancel)
+    cond_wait (&job->wake, &job->m->lock);
+  return false;
+}
+
 /* One round; returns false when the job is to end. */
 static bool
 job_round (struct job *job)
@@ -211,6 +223,10 @@ job_round (struct job *job)
     job_session_begin (job);
   else if (r.publish)
     job_publish (job);
+  if (r.closing) {
+    job_close (job);
+    return wait_for_end (job);
+  }
   if (r.scan)
     scan (job);
   if (r.holding)
@@ -220,8 +236,11 @@ job_round (struct job *job)
       return false;
     settled = false;
   }
-  else if (!r.paused || r.ready)
-    settled = settle (job, r.write_blocking, r.ready);
+  else {
+    if (!r.paused || r.ready)
+      settled = settle (job, r.write_blocking, r.ready);
+    job_tidy (job);
+  }
   rest (job, settled);
   return true;
 }
@@ -272,7 +291,8 @@ wind_up (struct job *job)
   struct mirror *m = job->m;
   struct target *target = job->pair.target;     /* NULL after a pivot */
 
-  /* mirror_cancel may still be busy with the job: wait until it is not. */
+  if (!job->completed)
+    job_abort (job);            /* who has told it to end may be slower */
   mutex_lock (&m->regime_lock);
   assert (job->ended);
   mutex_unlock (&m->regime_lock);
@@ -285,6 +305,7 @@ wind_up (struct job *job)
 
   mutex_lock (&m->lock);
   job->copiers = NULL;
+  m->left_late = suspects_until (job->pair.suspects) != 0;
   job->drained = true;
   cond_signal (&job->drained_cond);
   mutex_unlock (&m->lock);

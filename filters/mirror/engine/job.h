@@ -12,11 +12,14 @@
  *   -  mirror.event_lock           a change of the status and its event are
  *                                  one step, so that events are in order
  *   1  mirror.lock                 the job pointer and the job's state
- *   2  copiers.lock  flusher.lock  choosing work; U and the flush in flight
+ *   2  copiers.lock                choosing work
+ *      flusher.lock                U and the flush in flight
+ *      source_flusher.lock         V and the flush in flight
  *      verifier.lock               what a verification has found
  *      pivoted.lock                the session after a pivot
  *      suspects.lock
- *   3  dirty.lock  rangelocks.lock  gate.lock  rates.lock      leaves
+ *   3  dirty.lock  rangelocks.lock  gate.lock  rates.lock  intent.lock
+ *                                  leaves
  *
  * No mutex is held across I/O, across a callback out of the engine (but for
  * event_lock), or across a wait for anything but its own condition.
@@ -55,6 +58,9 @@ struct job {
   uint64_t buf_size;
   enum sync_mode sync;
 
+  uint64_t target_size;         /* what it must be; 0: any */
+  bool resumed;                 /* D is what the intent file has said */
+
   _Atomic bool stop;            /* end the scan, and connecting */
   _Atomic bool session_over;
 
@@ -82,6 +88,9 @@ struct job {
   uint64_t first_pass_rounds;   /* of the copiers; 0: the scan goes on */
   uint64_t speed;
   bool go, cancel, ready, scanned, paused, dismissed, completed;
+  bool interrupted;             /* it ends, but not for the intent file */
+  bool committing;              /* the record of a pivot is being written */
+  bool closing, closed;         /* mirror_shutdown asks; has been done */
   bool online;                  /* there is a session */
   bool lost;                    /* ... and it has just ended */
   int lost_err;
@@ -130,8 +139,17 @@ struct job {
   } flush;
 
   /* The job's thread only. */
+  uint64_t tidy_due_ns;
   bool synced_told;
   uint64_t settle_due_ns, settle_delay_ns;
+};
+
+/* Why changes of the disk are refused, or not simply passed on. */
+enum refuse {
+  REFUSE_FENCED = 1,            /* -EPERM */
+  REFUSE_SHUT = 2,              /* the process ends: -ESHUTDOWN */
+  REFUSE_RECORD = 4,            /* the intent file is broken: what it does not
+                                 * have must wait (intent.h) */
 };
 
 struct mirror {
@@ -139,7 +157,10 @@ struct mirror {
   struct mirror_config config;
   struct gate *gate;
 
-  _Atomic bool fenced;
+  struct intent *intent;        /* or NULL; constant once there is a job */
+  _Atomic bool ending;          /* mirror_shutdown has begun */
+  _Atomic unsigned refuse;      /* enum refuse */
+  _Atomic uint64_t record_ns;   /* with REFUSE_RECORD: how long to wait */
 
   /* A flush of the source that no client has asked for has failed; the next
    * client that asks is told.
@@ -169,6 +190,8 @@ struct mirror {
   } hold;
   struct thread thread;
   bool have_thread;             /* to be joined */
+  bool left_late;               /* of the job before something may still
+                                 * arrive at a leg */
   struct mirror_status last;    /* last_job only */
 };
 
@@ -214,14 +237,22 @@ extern void job_unpublish_locked (struct job *job);
 /* Open the gate that switch_halt holds; the caller holds regime_lock. */
 extern void job_release_locked (struct job *job);
 
+/* switch.c: flush the source for no client. */
+extern int job_flush_source (struct job *job);
+
 /* job-verify.c: sets job->verifier.  0 or -ENOMEM. */
 extern int job_make_verifier (struct job *job);
+
+/* verbs.c: as mirror_check_verb. */
+extern int job_check_verb_locked (struct mirror *m, const char *id,
+                                  enum job_verb verb,
+                                  enum job_status *status);
 
 /* verbs.c: a pin that was taken by raising job->pins is given back. */
 extern void job_unpin (struct job *job);
 
 /* verbs.c: the clients' disk may have lost anything: copy all of it again, if
- * there is a job.
+ * there is a job.  Blocks while that is recorded; no locks held.
  */
 extern void job_mark_all (struct mirror *m);
 
@@ -252,10 +283,21 @@ extern void job_act_locked (struct job *job, enum on_error action, int err);
 extern void job_fail (struct job *job);
 extern void job_stop (struct job *job);
 
-/* No requests of the job, no copies, no target; the caller holds regime_lock
- * and has set job->cancel.
+/* The job has been told to end: no requests of it, no copies, no target.  The
+ * intent file says so before.  Any number of times.  No locks held.
  */
-extern void job_abort_locked (struct job *job);
+extern void job_abort (struct job *job);
+
+/* The intent file says how the job ends; nothing need be recorded then. */
+extern int job_record_end (struct job *job, enum intent_state state);
+
+/*-- job-tidy.c ---------------------------------------------------------*/
+
+/* Once in a while, or at the end: flush both legs, so that U is small, and take
+ * out of W what has become equal; the job's thread.
+ */
+extern void job_tidy (struct job *job);
+extern void job_close (struct job *job);
 
 /*-- job-session.c ------------------------------------------------------*/
 

@@ -5,6 +5,7 @@
  *
  *   mirror_pwrite      here: split, enter the gate, which says what to do
  *   request_...        tee.c: plain, track or tee
+ *   intent_begin       the intent file says that it may differ
  *   rangelock, dirty   tee only: order, and clear before the first byte
  *   target->submit     the one leg, asynchronous
  *   source->pwrite     the other, in this thread
@@ -24,7 +25,39 @@
 
 #include "cleanup.h"
 #include "job.h"
+#include "switch.h"
 #include "tee.h"
+
+void
+mirror_use_intent (struct mirror *m, struct intent *intent)
+{
+  struct intent_status st;
+
+  m->intent = intent;
+  intent_get_status (intent, &st);
+  if (st.fenced)
+    atomic_fetch_or (&m->refuse, REFUSE_FENCED);
+}
+
+int
+mirror_start_pivoted (struct mirror *m, const char *where,
+                      struct target *target, uint64_t timeout_ns)
+{
+  struct pivoted *p;
+  int r;
+
+  p = switch_new_disk (m, where, timeout_ns, target, &r);
+  if (!p)
+    return r;
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+    m->pivoted = p;
+  }
+  if (target)
+    mirror_watch (m, target);
+  gate_publish (m->gate, REGIME_NONE, NULL, pivoted_source (p));
+  return 0;
+}
 
 struct mirror *
 mirror_new (const struct mirror_config *config)
@@ -50,8 +83,6 @@ mirror_new (const struct mirror_config *config)
 void
 mirror_free (struct mirror *m)
 {
-  enum job_status status;
-
   if (!m)
     return;
   mutex_lock (&m->lock);
@@ -59,11 +90,12 @@ mirror_free (struct mirror *m)
   if (m->job)
     cond_signal (&m->job->wake);
   mutex_unlock (&m->lock);
-  mirror_cancel (m, NULL, &status);
+  mirror_interrupt (m);
   mirror_wait_idle (m, UINT64_MAX);
   if (m->have_thread)
     thread_join (&m->thread);
   pivoted_free (m->pivoted);
+  intent_free (m->intent);
   cond_destroy (&m->hold_changed);
   cond_destroy (&m->idle);
   mutex_destroy (&m->lock);
@@ -89,17 +121,40 @@ note_latency (const struct regime *regime, enum request_op op, uint64_t since)
     latency_record (l, LATENCY_TEE, ns);
 }
 
+/* Something speaks against it: 0 or -errno. */
+static int
+refuse_request (struct mirror *m, unsigned refuse,
+                const struct regime *regime, const struct request *req)
+{
+  const struct range r = { req->offset, req->offset + req->count };
+  struct clock *clock = m->config.clock;
+  int err = 0;
+
+  if (refuse & REFUSE_FENCED)
+    return -EPERM;
+  if (refuse & REFUSE_SHUT)
+    return -ESHUTDOWN;
+  if ((refuse & REFUSE_RECORD) && regime->kind == REGIME_NONE) {
+    err = intent_begin (m->intent, r, clock->now_ns (clock) +
+                        atomic_load (&m->record_ns));
+    if (err == 0)
+      intent_end (m->intent, r);
+  }
+  return err;
+}
+
 static int
 do_request (struct mirror *m, struct source *source,
             const struct request *req)
 {
   const struct regime *regime = gate_enter (m->gate);
+  const unsigned refuse = atomic_load (&m->refuse);
   uint64_t since = 0;
-  int r = -EINVAL;
+  int r = refuse ? refuse_request (m, refuse, regime, req) : 0;
 
-  if (atomic_load (&m->fenced)) {
+  if (r < 0) {
     gate_leave (m->gate, regime);
-    return -EPERM;
+    return r;
   }
   if (regime->source)
     source = regime->source;
@@ -372,21 +427,43 @@ end_start (struct mirror *m)
   m->starting = false;
 }
 
+/* Before anything is known of the difference the file says: everything.  A file
+ * that can be neither written nor removed is not to be used (-EIO).
+ */
+static int
+record_start (struct mirror *m, const struct job_params *params,
+              const struct target *target)
+{
+  int r;
+
+  if (!m->intent)
+    return 0;
+  if (params->sync == SYNC_INCREMENTAL)
+    return intent_resume (m->intent);
+  r = intent_start (m->intent, params->identity ? params->identity : "",
+                    target ? target->size : 0, params->granularity);
+  if (r == 0)
+    atomic_fetch_and (&m->refuse, ~(unsigned) REFUSE_RECORD);
+  return r;
+}
+
 /* 0: the job is the mirror's, and there are its threads. */
 static int
 begin_job (struct mirror *m, const struct job_params *params, struct job *job)
 {
+  const bool drain = params->sync != SYNC_FULL;
   int r = job_session_start (job);
 
-  if (r == 0 && params->sync == SYNC_NONE)
+  if (r == 0 && drain)
     r = hold_and_drain (m, params->max_pause_ns);
   if (r == 0) {
     r = install (m, job);
-    if (r < 0 && params->sync == SYNC_NONE)
+    if (r < 0 && drain)
       open_gate (m);
   }
   if (r < 0) {
     atomic_store (&job->stop, true);
+    job->session.fresh = NULL;  /* it has not been taken over */
     job_session_stop (job);
   }
   return r;
@@ -398,6 +475,7 @@ mirror_start (struct mirror *m, const struct job_params *params,
 {
   struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
                              .target_state = "online" };
+  enum intent_state before = INTENT_IDLE;
   struct job *job;
   int r;
 
@@ -415,15 +493,22 @@ mirror_start (struct mirror *m, const struct job_params *params,
   /* From here on nobody can move the clients to another disk. */
   if (current_source (m))
     source = current_source (m);
+  if (m->intent)
+    before = intent_state (m->intent);
   job = job_new (m, params, source, target, &r);
   if (job)
+    r = record_start (m, params, target);
+  if (job && r == 0) {
     r = begin_job (m, params, job);
+    if (r < 0 && m->intent && params->sync != SYNC_INCREMENTAL)
+      intent_finish (m->intent, before);
+  }
   end_start (m);
   if (r < 0) {
     job_free (job);
     return r;
   }
-  if (!target)
+  if (!job->online)
     ev.target_state = "connecting";
 
   job_set_status (job, JOB_CREATED);

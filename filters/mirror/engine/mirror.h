@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "intent.h"
 #include "jobstate.h"
 #include "latency.h"
 #include "legs.h"
@@ -30,9 +31,10 @@ struct mirror;
 enum copy_mode { COPY_BACKGROUND, COPY_WRITE_BLOCKING, COPY_AUTO };
 
 /* What to copy at first: all that is allocated; or nothing, since the target
- * is taken to be identical already.
+ * is taken to be identical already; or what the intent file says, of a mirror
+ * that it says is running.
  */
-enum sync_mode { SYNC_FULL, SYNC_NONE };
+enum sync_mode { SYNC_FULL, SYNC_NONE, SYNC_INCREMENTAL };
 
 /* What an error of a side means to the job.  QEMU's words: ignore: it is tried
  * again, for ever; report: the job fails; stop: it pauses, and nothing is teed
@@ -114,6 +116,7 @@ struct mirror_config {
   int (*reopen) (void *opaque, const char *where, const _Atomic bool *stop,
                  struct target **target);
   uint64_t backoff_min_ns;      /* 0: half a second */
+  uint64_t tidy_ns;             /* see job-tidy.c; 0: five seconds */
 
   mirror_event_fn *event;       /* may be NULL */
   void *event_opaque;
@@ -122,10 +125,23 @@ struct mirror_config {
 /* Starts no thread.  NULL when out of memory. */
 extern struct mirror *mirror_new (const struct mirror_config *config);
 
-/* Cancel the job if there is one, wait for its end, free.  No data call may
- * be in progress.
+/* End the job if there is one, as mirror_interrupt does, wait for its end, free.
+ * No data call may be in progress.
  */
 extern void mirror_free (struct mirror *m);
+
+/* Before the first request and job: keep the write-intent record in that file,
+ * and do what it says of the fence.  Takes it over.
+ */
+extern void mirror_use_intent (struct mirror *m, struct intent *intent);
+
+/* Before the first request and job: clients have been moved to this disk.
+ * where: for config.reopen.  target NULL: there is no session yet.  timeout_ns:
+ * how long requests wait when there is none.  Takes over target when it
+ * succeeds.  0 or -errno.
+ */
+extern int mirror_start_pivoted (struct mirror *m, const char *where,
+                                 struct target *target, uint64_t timeout_ns);
 
 /*-- data ---------------------------------------------------------------*/
 
@@ -160,6 +176,10 @@ extern bool mirror_pivoted (struct mirror *m);
 
 struct job_params {
   const char *where;            /* of the target, for config.reopen; or NULL */
+  const char *identity;         /* of the target, for the intent file; at most
+                                 * INTENT_TEXT_MAX bytes */
+  uint64_t target_size;         /* what its size must be; 0: any */
+  bool in_order;                /* SYNC_INCREMENTAL: the file was closed so */
   const char *id;               /* job-id, default "mirror" */
   enum copy_mode copy_mode;
   enum sync_mode sync;
@@ -256,6 +276,7 @@ extern int mirror_release (struct mirror *m, uint64_t *held_ns);
 /* From its return on clients' writes, zeroes and trims fail with -EPERM, and
  * none is under way.  Without force only while held: else -EPERM.
  * -ETIMEDOUT: the fence stands, but older requests are still under way.
+ * -EIO: it could not be written to the intent file; it stands, or still does.
  */
 extern int mirror_fence (struct mirror *m, bool enable, bool force);
 
@@ -266,10 +287,17 @@ extern int mirror_verify_start (struct mirror *m, bool repair,
                                 uint64_t speed, const char **why);
 extern int mirror_verify_stop (struct mirror *m, const char **why);
 
-/* The process ends: after a pivot, requests do not wait for a lost target any
- * more.
+/* The process ends: no change is begun any more (-ESHUTDOWN), nobody waits for a
+ * lost disk, and what is in flight ends soon.  The intent file is closed, to be
+ * resumed.  Blocks for at most so long, and for as long as the file's disk
+ * takes.
  */
-extern void mirror_give_up (struct mirror *m);
+extern void mirror_shutdown (struct mirror *m, uint64_t ns);
+
+/* End the job as a kill would: for the intent file it is still running.
+ * Returns at once.
+ */
+extern void mirror_interrupt (struct mirror *m);
 
 /* Block until there is no job (it was cancelled, say).  deadline_ns as in
  * clock.  0 or -ETIMEDOUT.
@@ -328,6 +356,8 @@ struct mirror_status {
   struct mirror_counters counters;
   struct mirror_error last_error;
   struct mirror_verify_status verify;
+  bool have_intent;
+  struct intent_status intent;
 
   /* The job before: status null until one has ended. */
   struct {

@@ -19,6 +19,35 @@ note_watch (struct pair *p, struct range r)
     dirty_set (watch, r);
 }
 
+int
+pair_begin (struct pair *p, struct range r)
+{
+  if (!p->intent)
+    return 0;
+  return intent_begin (p->intent, r,
+                       pair_now_ns (p) + atomic_load (p->timeout_ns));
+}
+
+void
+pair_end (struct pair *p, struct range r)
+{
+  if (p->intent)
+    intent_end (p->intent, r);
+}
+
+/* If it cannot be recorded the file is as good as lost; a mark is always
+ * right.
+ */
+void
+pair_mark_outside (struct pair *p, struct range r)
+{
+  const bool active = pair_begin (p, r) == 0;
+
+  pair_mark (p, r);
+  if (active)
+    pair_end (p, r);
+}
+
 uint64_t
 pair_mark (struct pair *p, struct range r)
 {
@@ -81,12 +110,35 @@ pair_next_differing (const struct pair *p, uint64_t from, struct range *run)
 }
 
 void
+pair_source_acked (struct pair *p, const struct source *source,
+                   struct range r, unsigned flags, uint64_t stamp)
+{
+  if ((flags & LEG_FUA) || !source->can_flush)
+    return;
+  if (source_flusher_acked (p->source_flusher, r, stamp) < 0)
+    pair_mark_suspect (p, r);
+}
+
+void
 pair_source_failed (struct pair *p, const struct source *source,
-                    struct range r)
+                    struct range r, unsigned flags)
 {
   if (source->block > 1)
     r = range_outer (r, source->block, p->size);
   pair_mark_suspect (p, r);
+  if ((flags & LEG_FUA) && source->can_flush)
+    source_flusher_failed (p->source_flusher);
+}
+
+int
+pair_flush_source (struct pair *p, struct source *source)
+{
+  const int r = source_flusher_flush (p->source_flusher, source);
+
+  if (r < 0)
+    p->failed (p->opaque, SIDE_SOURCE, true, "flush",
+               (struct range) { 0, p->size }, r);
+  return r;
 }
 
 uint64_t

@@ -15,12 +15,14 @@
 
 #include "dirty.h"
 #include "flusher.h"
+#include "intent.h"
 #include "latency.h"
 #include "legs.h"
 #include "mirror.h"
 #include "rangelock.h"
 #include "rates.h"
 #include "reasons.h"
+#include "source-flusher.h"
 #include "suspects.h"
 #include "sync.h"
 #include "waits.h"
@@ -52,6 +54,9 @@ struct pair {
   struct reasons reasons;       /* N */
   struct rangelocks *locks;
   struct flusher *flusher;      /* U, synced */
+  struct source_flusher *source_flusher;        /* V */
+  struct intent *intent;        /* W; NULL: there is no file */
+  const _Atomic uint64_t *timeout_ns;   /* for who must wait for the file */
   struct waits *waits;          /* for the target */
   struct pair_counters counters;
   struct latency *latency;
@@ -73,6 +78,28 @@ struct pair {
   void *opaque;
 };
 
+/* From here to pair_end whoever changes r, on either leg or in what is known of
+ * it, is active there (rule I2).  Blocks while that is recorded; -EIO: it
+ * cannot be, and nothing may be done.
+ */
+extern int pair_begin (struct pair *p, struct range r);
+extern void pair_end (struct pair *p, struct range r);
+
+/* pair_mark for who is not active there, and is about to. */
+extern void pair_mark_outside (struct pair *p, struct range r);
+
+/* The source has done a change of r, or failed it.  flags: of the request;
+ * stamp: source_flusher_stamp before it was submitted.
+ */
+extern void pair_source_acked (struct pair *p, const struct source *source,
+                               struct range r, unsigned flags,
+                               uint64_t stamp);
+extern void pair_source_failed (struct pair *p, const struct source *source,
+                                struct range r, unsigned flags);
+
+/* Flush the source for a client; on failure V is suspect. */
+extern int pair_flush_source (struct pair *p, struct source *source);
+
 /* D gains r, rounded outward; wakes the copiers.  Returns the bytes that were
  * clean until then.
  */
@@ -93,10 +120,6 @@ extern bool pair_may_differ (const struct pair *p, struct range r);
 /* The first run of such granules that starts at or after `from`. */
 extern bool pair_next_differing (const struct pair *p, uint64_t from,
                                  struct range *run);
-
-/* The source has failed to change r. */
-extern void pair_source_failed (struct pair *p, const struct source *source,
-                                struct range r);
 
 /* What must be locked to write r to the target, which may have to write whole
  * blocks: r rounded out to them.

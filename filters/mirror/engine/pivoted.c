@@ -139,7 +139,8 @@ replace_session (struct pivoted *p, struct target *old)
   bool forgot, tell;
   int r, err;
 
-  old->ops->shutdown (old);
+  if (old)
+    old->ops->shutdown (old);
   mutex_lock (&p->lock);
   while (p->users > 0)
     cond_wait (&p->wake, &p->lock);
@@ -147,7 +148,7 @@ replace_session (struct pivoted *p, struct target *old)
   forgot = p->forgotten > p->noted || p->limbo;
   p->noted = p->forgotten;
   err = p->lost_err;
-  tell = !p->give_up;           /* else nobody has this disk any more */
+  tell = old && !p->give_up;    /* else nobody has this disk any more */
   mutex_unlock (&p->lock);
   /* Who mirrors it must hear of it before there is anything new to read. */
   if (tell && p->config.changed)
@@ -447,6 +448,29 @@ static const struct source_ops pivoted_ops = {
 
 /*-- life ---------------------------------------------------------------*/
 
+/* Of one that is not there yet the worst is assumed, but that it can flush: it
+ * could when clients were moved to it.
+ */
+static void
+describe (struct pivoted *p, struct target *target)
+{
+  p->source = (struct source) {
+    .ops = &pivoted_ops, .block = TARGET_MAX_BLOCK, .can_flush = true,
+    .can_extents = true,
+  };
+  p->target = target;
+  if (!target) {
+    p->several = true;
+    p->lost = true;             /* the thread opens it */
+    return;
+  }
+  p->source.block = target->block;
+  p->source.can_flush = target->can_flush;
+  p->acked = !target->can_flush;        /* nobody could flush what is there */
+  p->several = target->connections > 1;
+  p->coherent = target->can_multi_conn && target->can_flush;
+}
+
 struct pivoted *
 pivoted_new (const struct pivoted_config *config, struct target *target,
              int *err)
@@ -464,15 +488,8 @@ pivoted_new (const struct pivoted_config *config, struct target *target,
     free (p);
     return NULL;
   }
-  p->source = (struct source) {
-    .ops = &pivoted_ops, .block = target->block,
-    .can_flush = target->can_flush, .can_extents = true,
-  };
   p->config = *config;
-  p->acked = !target->can_flush;        /* nobody could flush what is there */
-  p->several = target->connections > 1;
-  p->coherent = target->can_multi_conn && target->can_flush;
-  p->target = target;
+  describe (p, target);
   mutex_init (&p->lock);
   cond_init (&p->wake);
   cond_init (&p->online);

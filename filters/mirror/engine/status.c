@@ -56,7 +56,10 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   memset (st, 0, sizeof *st);
   st->last_job = m->last.last_job;
   st->held = m->hold.since_ns != 0;
-  st->fenced = atomic_load (&m->fenced);
+  st->fenced = atomic_load (&m->refuse) & REFUSE_FENCED;
+  st->have_intent = m->intent != NULL;
+  if (m->intent)
+    intent_get_status (m->intent, &st->intent);
   st->pivoted = m->pivoted != NULL;
   st->pivoted_online = m->pivoted && pivoted_online (m->pivoted);
   st->reconnects = m->pivoted ? pivoted_reconnects (m->pivoted) : 0;

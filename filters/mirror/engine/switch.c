@@ -33,20 +33,17 @@ may_begin (struct job *job)
     pr.unscanned == 0;
 }
 
-static int
-flush_source (struct job *job)
+int
+job_flush_source (struct job *job)
 {
   struct source *source = job->source;
   int r;
 
   if (!source->can_flush)
     return 0;
-  r = source->ops->flush (source);
-  if (r < 0) {
-    /* A failure is told once; and see flush_source in tee.c. */
+  r = source_flusher_flush (job->pair.source_flusher, source);
+  if (r < 0)                    /* a failure is told once */
     atomic_store (&job->m->flush_owed, true);
-    job_mark_all (job->m);
-  }
   return r;
 }
 
@@ -63,7 +60,7 @@ flush_main (void *vp)
     waits_begin (p->waits, &wait, WAIT_FLUSH, pair_now_ns (p));
     flusher_begin (p->flusher, &w);
   }
-  source = flush_source (job);
+  source = job_flush_source (job);
   if (p->target->can_flush) {
     target = flusher_wait (p->flusher, &w);
     waits_end (p->waits, &wait);
@@ -201,7 +198,7 @@ all_halt (struct job *job, uint64_t *began_ns, const char **why)
   }
 
   /* The flushes with the gate held should have little to do. */
-  r = flush_source (job);
+  r = job_flush_source (job);
   *why = "flushing the source failed";
   if (r == 0 && p->target->can_flush) {
     r = pair_flush (p, WAIT_FLUSH);
@@ -258,42 +255,97 @@ reopen (void *opaque, const char *where, const _Atomic bool *stop,
   return r;
 }
 
+struct pivoted *
+switch_new_disk (struct mirror *m, const char *where, uint64_t timeout_ns,
+                 struct target *target, int *err)
+{
+  const struct pivoted_config config = {
+    .clock = m->config.clock, .size = m->config.size,
+    .timeout_ns = timeout_ns,
+    .reopen = reopen, .reopen_opaque = m, .where = where,
+    .changed = on_pivoted_changed, .opaque = m,
+  };
+
+  return pivoted_new (&config, target, err);
+}
+
+/* Write the commit record.  Who cancels meanwhile comes too late, unless it
+ * fails.  *durable: a restart will give clients the target.
+ */
+static int
+commit (struct job *job, bool *durable, const char **why)
+{
+  struct mirror *m = job->m;
+  struct intent_status st;
+  int r;
+
+  *durable = false;
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    *why = "the target was lost";
+    if (job->cancel || job->lost || !job->online)
+      return job->cancel ? -ECANCELED : -ENOTCONN;
+    if (!m->intent)
+      return 0;
+    job->committing = true;
+  }
+  r = FAILPOINT ("pivot-commit");
+  if (r == 0)
+    r = intent_commit (m->intent, &m->ending);
+  FAILPOINT ("pivot-committed");
+  intent_get_status (m->intent, &st);
+  *durable = r == 0 && !st.gone;
+  *why = "the commit record could not be written to the intent file";
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  job->committing = false;
+  if (r == -EINPROGRESS)        /* nobody may change either disk */
+    atomic_fetch_or (&m->refuse, REFUSE_SHUT);
+  return r;
+}
+
 /* The clients get the target.  Nobody is inside and the copiers have nothing
- * to do.  0, or -errno and *why.
+ * to do.  0, or -errno and *why.  Once the record is durable there is no way
+ * back: if the target is lost by then the clients wait for it.
  */
 static int
 give_target (struct job *job, const char **why)
 {
   struct mirror *m = job->m;
-  struct pivoted_config config = {
-    .clock = m->config.clock, .size = m->config.size,
-    .timeout_ns = atomic_load (&job->timeout_ns),
-    .reopen = reopen, .reopen_opaque = m, .where = job->where,
-    .changed = on_pivoted_changed, .opaque = m,
-  };
+  struct target *target = job->pair.target;
   struct pivoted *p;
+  bool durable;
   int r = 0;
 
   r = FAILPOINT ("pivot-before");
   *why = "told to by a failpoint";
   if (r < 0)
     return r;
-  p = pivoted_new (&config, job->pair.target, &r);
+  p = switch_new_disk (m, job->where, atomic_load (&job->timeout_ns), target,
+                       &r);
   *why = "out of memory or threads";
   if (!p)
     return r;
+  r = commit (job, &durable, why);
+  if (r < 0) {
+    pivoted_disown (p);
+    return r;
+  }
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
-    if (job->cancel || job->lost || !job->online)
+    if (!durable && (job->cancel || job->lost || !job->online))
       r = job->cancel ? -ECANCELED : -ENOTCONN;
     else {
       job->old_source = m->pivoted;
       if (job->old_source)
         pivoted_give_up (job->old_source);
       m->pivoted = p;
+      if (job->lost)
+        pivoted_lost (p, target, job->lost_err);
       job->pair.target = NULL;
       job->old_target_state = "pivoted";
       job->completed = true;
@@ -312,11 +364,14 @@ give_target (struct job *job, const char **why)
 
 /* The target is a copy of this moment. */
 static int
-let_go (struct job *job)
+let_go (struct job *job, const char **why)
 {
   struct mirror *m = job->m;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
 
+  *why = "that could not be written to the intent file";
+  if (job_record_end (job, INTENT_DETACHED) < 0)
+    return -EIO;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
@@ -400,7 +455,7 @@ switch_try (struct job *job, enum halt_kind kind)
     return true;
   }
   if (r == 0) {
-    r = kind == HALT_PIVOT ? give_target (job, &why) : let_go (job);
+    r = kind == HALT_PIVOT ? give_target (job, &why) : let_go (job, &why);
     if (r < 0)
       release (job);
   }

@@ -3,14 +3,16 @@
  *
  * Track (background mode, no session, any trim):
  *
- *   1. N is raised: a track request is a reason not to be synced.
- *   2. The source does it, in this thread.
- *   3. The range is marked, rounded outward - also if the source failed,
+ *   1. The range is recorded in the intent file, if it is not already.
+ *   2. N is raised: a track request is a reason not to be synced.
+ *   3. The source does it, in this thread; what it acknowledges enters V.
+ *   4. The range is marked, rounded outward - also if the source failed,
  *      since it may have done half of it, and do the rest later: suspect.
- *   4. N is lowered; the caller counts out and replies.
+ *   5. N is lowered; the caller counts out and replies.
  *
  * Tee:
  *
+ *   0. The range is recorded in the intent file.
  *   1. Range lock, in order of arrival: two clients that write the same bytes
  *      reach both legs in one order (I10), and no copy of the range is under
  *      way.  The lock is rounded out to the target's block, which may be read
@@ -21,7 +23,8 @@
  *      mark set from here on stays (I4, hole H1).
  *   3. The target leg starts; the source leg runs in this thread; the target
  *      leg is awaited.
- *   4. The target's acknowledgement enters U - if its session is still there.
+ *   4. The target's acknowledgement enters U - if its session is still there -
+ *      and the source's enters V.
  *   5. Any leg bad: the range is marked again, rounded outward, before
  *      anybody is released (I3).  Nothing is cleared after an I/O.  What may
  *      still happen - no reply, or a source that failed - is suspect.
@@ -109,19 +112,26 @@ request_track (struct pair *p, struct source *source,
                const struct request *req)
 {
   struct range range = request_range (req);
-  int r;
+  uint64_t stamp;
+  int r = pair_begin (p, range);
 
+  if (r < 0)
+    return r;
   reasons_raise (&p->reasons, 1);
+  stamp = source_flusher_stamp (p->source_flusher);
   r = request_plain (source, req);
   /* A refused fast zero has changed nothing. */
   if (!(r == -ENOTSUP && (req->flags & LEG_FAST_ZERO))) {
     if (r < 0)
-      pair_source_failed (p, source, range);
-    else
+      pair_source_failed (p, source, range, req->flags);
+    else {
       mark_dirtied (p, range, 0);
+      pair_source_acked (p, source, range, req->flags, stamp);
+    }
     atomic_fetch_add (&p->counters.tracked_bytes, req->count);
   }
   reasons_lower (&p->reasons, 1);
+  pair_end (p, range);
   return r;
 }
 
@@ -210,7 +220,7 @@ mark_failure (struct pair *p, struct source *source,
       pair_mark (p, range_inner (r, p->granularity, p->size));
   }
   else if (result < 0)
-    pair_source_failed (p, source, r);
+    pair_source_failed (p, source, r, req->flags);
   else if (no_reply)
     pair_mark_suspect (p, r);
   else
@@ -223,7 +233,7 @@ tee_locked (struct pair *p, struct source *source, const struct request *req,
 {
   struct rangelock lk;
   struct wait wait;
-  uint64_t claimed;
+  uint64_t claimed, stamp;
   bool ok, no_reply;
   int r;
 
@@ -232,10 +242,13 @@ tee_locked (struct pair *p, struct source *source, const struct request *req,
   waits_change (p->waits, &wait, WAIT_TARGET, pair_now_ns (p));
   claimed = dirty_claim_inner (p->dirty, request_range (req));
 
+  stamp = source_flusher_stamp (p->source_flusher);
   r = do_legs (p, source, req, &wait, target, &no_reply);
   waits_end (p->waits, &wait);
 
   ok = r == 0 && *target == 0;
+  if (r == 0)
+    pair_source_acked (p, source, request_range (req), req->flags, stamp);
   if (!ok)
     mark_failure (p, source, req, claimed, r, no_reply);
   if (claimed > 0)
@@ -264,7 +277,11 @@ request_tee (struct pair *p, struct source *source, const struct request *req)
     zero.flags |= LEG_MAY_TRIM | LEG_FAST_ZERO;
   }
 
+  r = pair_begin (p, request_range (req));
+  if (r < 0)
+    return r;
   r = tee_locked (p, source, &zero, &target);
+  pair_end (p, request_range (req));
   if (req->op == REQUEST_TRIM && r == -ENOTSUP)
     return request_track (p, source, req);
 
@@ -281,27 +298,10 @@ request_tee (struct pair *p, struct source *source, const struct request *req)
   return r;
 }
 
-/* A source that fails a flush may have lost what it had acknowledged and not
- * yet made durable (hole H18).  Nobody has kept a list, so all of it may
- * differ from the target: the superset is right, and the case is rare.
- */
-static int
-flush_source (struct pair *p, struct source *source)
-{
-  int r = source->ops->flush (source);
-
-  if (r < 0) {
-    pair_mark_suspect (p, (struct range) { 0, p->size });
-    p->failed (p->opaque, SIDE_SOURCE, true, "flush",
-               (struct range) { 0, p->size }, r);
-  }
-  return r;
-}
-
 int
 request_track_flush (struct pair *p, struct source *source)
 {
-  return flush_source (p, source);
+  return pair_flush_source (p, source);
 }
 
 int
@@ -312,12 +312,12 @@ request_tee_flush (struct pair *p, struct source *source)
   int r, target;
 
   if (!p->target->can_flush || p->defer_flush)
-    return flush_source (p, source);
+    return pair_flush_source (p, source);
 
   waits_begin (p->waits, &wait, WAIT_TARGET, pair_now_ns (p));
   flusher_begin (p->flusher, &w);
   waits_change (p->waits, &wait, WAIT_SOURCE, pair_now_ns (p));
-  r = flush_source (p, source);
+  r = pair_flush_source (p, source);
   waits_change (p->waits, &wait, WAIT_TARGET, pair_now_ns (p));
   atomic_fetch_add (&p->counters.target_waits, 1);
   target = flusher_wait (p->flusher, &w);

@@ -14,9 +14,9 @@
 /* How long a fence waits for older requests: the default of max-pause. */
 #define FENCE_NS UINT64_C (2000000000)
 
-static int
-check_verb_locked (struct mirror *m, const char *id, enum job_verb verb,
-                   enum job_status *status)
+int
+job_check_verb_locked (struct mirror *m, const char *id, enum job_verb verb,
+                       enum job_status *status)
 {
   if (!m->job || m->job->status == JOB_NULL ||
       (id && strcmp (id, m->job->id) != 0))
@@ -31,37 +31,7 @@ mirror_check_verb (struct mirror *m, const char *id, enum job_verb verb,
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
-  return check_verb_locked (m, id, verb, status);
-}
-
-/* The regime ends and the shutting down of the target begins here rather than
- * in the job's thread, which may be waiting for that very target.  While
- * regime_lock is held the thread cannot free it.
- */
-int
-mirror_cancel (struct mirror *m, const char *id, enum job_status *status)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
-  struct job *job;
-  int r;
-
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-
-    r = check_verb_locked (m, id, JOB_VERB_CANCEL, status);
-    if (r < 0)
-      return r;
-    job = m->job;
-    if (job->completed)         /* too late: it is as good as done */
-      return 0;
-    if (!job->cancel)           /* it was about to fail: too late for that */
-      job->fail_err = 0;
-    job->cancel = true;
-    atomic_store (&job->stop, true);
-    cond_signal (&job->wake);
-  }
-  job_abort_locked (job);
-  return 0;
+  return job_check_verb_locked (m, id, verb, status);
 }
 
 int
@@ -69,7 +39,7 @@ mirror_set_speed (struct mirror *m, const char *id, uint64_t bytes_per_s,
                   enum job_status *status)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+  int r = job_check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
 
   if (r == 0) {
     m->job->speed = bytes_per_s;
@@ -89,7 +59,7 @@ mirror_set_mode (struct mirror *m, const char *id, enum copy_mode mode,
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
-    r = check_verb_locked (m, id, JOB_VERB_CHANGE, status);
+    r = job_check_verb_locked (m, id, JOB_VERB_CHANGE, status);
     if (r < 0)
       return r;
     job = m->job;
@@ -111,7 +81,7 @@ pin (struct mirror *m, const char *id, enum job_verb verb,
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
-  *r = check_verb_locked (m, id, verb, status);
+  *r = job_check_verb_locked (m, id, verb, status);
   if (*r < 0)
     return NULL;
   m->job->pins++;
@@ -185,8 +155,12 @@ mirror_pause (struct mirror *m, const char *id, bool pause,
 void
 job_mark_all (struct mirror *m)
 {
+  /* If that cannot be recorded the file is as good as lost; a mark is always
+   * right.
+   */
+  if (m->intent)
+    intent_everything (m->intent);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-
   if (m->job && !m->job->cancel && !m->job->completed)
     pair_mark (&m->job->pair, (struct range) { 0, m->config.size });
 }
@@ -231,7 +205,7 @@ want (struct mirror *m, const char *id, enum job_verb verb,
       enum halt_kind kind, enum job_status *status, const char **why)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  int r = check_verb_locked (m, id, verb, status);
+  int r = job_check_verb_locked (m, id, verb, status);
 
   if (r < 0)
     return r;
@@ -262,7 +236,7 @@ int
 mirror_dismiss (struct mirror *m, const char *id, enum job_status *status)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  int r = check_verb_locked (m, id, JOB_VERB_DISMISS, status);
+  int r = job_check_verb_locked (m, id, JOB_VERB_DISMISS, status);
 
   if (r == 0) {
     m->job->dismissed = true;
@@ -276,7 +250,7 @@ mirror_set_buf_size (struct mirror *m, const char *id, uint64_t bytes,
                      enum job_status *status)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+  int r = job_check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
 
   if (r < 0)
     return r;
@@ -292,7 +266,7 @@ mirror_set_max_pause (struct mirror *m, const char *id, uint64_t ns,
                       enum job_status *status)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+  int r = job_check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
 
   if (r == 0)
     atomic_store (&m->job->max_pause_ns, ns);
@@ -304,7 +278,7 @@ mirror_set_timeout (struct mirror *m, const char *id, uint64_t ns,
                     enum job_status *status)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+  int r = job_check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
 
   if (r == 0)
     atomic_store (&m->job->timeout_ns, ns);
@@ -316,21 +290,12 @@ mirror_set_on_error (struct mirror *m, const char *id, bool target,
                      enum on_error what, enum job_status *status)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  int r = check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+  int r = job_check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
 
   if (r == 0)
     atomic_store (&m->job->on_error[target ? SIDE_TARGET : SIDE_SOURCE],
                   what);
   return r;
-}
-
-void
-mirror_give_up (struct mirror *m)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-
-  if (m->pivoted)
-    pivoted_give_up (m->pivoted);
 }
 
 /*-- barrier and fence --------------------------------------------------*/
@@ -418,7 +383,8 @@ mirror_release (struct mirror *m, uint64_t *held_ns)
 }
 
 /* Requests look at the flag after they have entered, so when those that were
- * inside have left, none that saw the gate without the fence is left.
+ * inside have left, none that saw the gate without the fence is left.  The file
+ * never says less than what has been answered.
  */
 int
 mirror_fence (struct mirror *m, bool enable, bool force)
@@ -430,14 +396,21 @@ mirror_fence (struct mirror *m, bool enable, bool force)
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-
     held = m->hold.since_ns != 0;
-    if (enable && !force && !held)
-      return -EPERM;
-    was = atomic_exchange (&m->fenced, enable);
   }
+  if (enable && !force && !held)
+    return -EPERM;
+  if (!enable && m->intent && intent_fence (m->intent, false) < 0)
+    return -EIO;
+  if (enable)
+    was = atomic_fetch_or (&m->refuse, REFUSE_FENCED) & REFUSE_FENCED;
+  else
+    was = atomic_fetch_and (&m->refuse, ~(unsigned) REFUSE_FENCED) &
+      REFUSE_FENCED;
   if (enable && !held)
     r = gate_flush (m->gate, clock, clock->now_ns (clock) + FENCE_NS);
+  if (enable && m->intent && intent_fence (m->intent, true) < 0)
+    r = -EIO;
   if (was != enable && m->config.event)
     m->config.event (m->config.event_opaque, &ev);
   return r;

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See source-flusher.h. */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "dirty.h"
+#include "source-flusher.h"
+#include "sync.h"
+
+/* Somebody who needs a flush; on its thread's stack. */
+struct waiter {
+  struct waiter *next;
+  bool done;
+  int result;
+};
+
+struct source_flusher {
+  /* Constant. */
+  void (*lost) (void *opaque, struct range r);
+  void *opaque;
+
+  _Atomic uint64_t bad;         /* flushes that failed; changed under lock */
+
+  struct mutex lock;
+  struct cond ended;            /* running became false */
+
+  /* Protected by lock. */
+  struct dirty *unflushed[2];
+  int growing;                  /* index; the other is set aside */
+  bool running;
+  bool spoilt;                  /* the flush in flight proves nothing */
+  struct waiter *queue;         /* share the next flush */
+};
+
+struct source_flusher *
+source_flusher_new (uint64_t size, uint64_t granularity,
+                    void (*lost) (void *opaque, struct range r),
+                    void *opaque)
+{
+  struct source_flusher *f = calloc (1, sizeof *f);
+  int i;
+
+  if (!f)
+    return NULL;
+  f->lost = lost;
+  f->opaque = opaque;
+  mutex_init (&f->lock);
+  cond_init (&f->ended);
+  for (i = 0; i < 2; ++i) {
+    f->unflushed[i] = dirty_new (size, granularity, NULL);
+    if (!f->unflushed[i]) {
+      source_flusher_free (f);
+      return NULL;
+    }
+  }
+  dirty_set_all (f->unflushed[0]);
+  return f;
+}
+
+void
+source_flusher_free (struct source_flusher *f)
+{
+  if (!f)
+    return;
+  assert (!f->running && !f->queue);
+  dirty_free (f->unflushed[0]);
+  dirty_free (f->unflushed[1]);
+  cond_destroy (&f->ended);
+  mutex_destroy (&f->lock);
+  free (f);
+}
+
+uint64_t
+source_flusher_stamp (struct source_flusher *f)
+{
+  return atomic_load (&f->bad);
+}
+
+int
+source_flusher_acked (struct source_flusher *f, struct range r,
+                      uint64_t stamp)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  dirty_set (f->unflushed[f->growing], r);
+  return atomic_load (&f->bad) == stamp ? 0 : -EIO;
+}
+
+/* The flush in flight has failed.  What it was about need not be lost yet, so
+ * it stays in V: another one that fails may lose it, too.  Nobody else touches
+ * what is set aside as long as it is running.  Gives up the lock meanwhile.
+ */
+static void
+lose_locked (struct source_flusher *f)
+{
+  struct dirty *aside = f->unflushed[!f->growing];
+  struct range run = { 0, 0 };
+
+  atomic_fetch_add (&f->bad, 1);
+  dirty_move (f->unflushed[f->growing], aside);
+  mutex_unlock (&f->lock);
+  while (dirty_next (aside, run.end, UINT64_MAX, &run))
+    f->lost (f->opaque, run);
+  mutex_lock (&f->lock);
+  dirty_move (aside, f->unflushed[f->growing]);
+}
+
+/* Lead a flush, for all who are waiting for one to begin. */
+static int
+lead_locked (struct source_flusher *f, struct source *source)
+{
+  struct waiter *sharers = f->queue, *next;
+  int r;
+
+  f->queue = NULL;
+  f->running = true;
+  f->growing = !f->growing;
+  mutex_unlock (&f->lock);
+  r = source->ops->flush (source);
+  mutex_lock (&f->lock);
+  if (r < 0 || f->spoilt)
+    lose_locked (f);
+  else
+    dirty_clear_all (f->unflushed[!f->growing]);
+  f->spoilt = false;
+  for (; sharers; sharers = next) {
+    next = sharers->next;
+    sharers->result = r;
+    sharers->done = true;
+  }
+  f->running = false;
+  cond_broadcast (&f->ended);
+  return r;
+}
+
+/* A flush that is in flight may be good because the other one has been told. */
+void
+source_flusher_failed (struct source_flusher *f)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  if (f->running) {
+    f->spoilt = true;
+    while (f->running && f->spoilt)
+      cond_wait (&f->ended, &f->lock);
+    return;
+  }
+  f->running = true;
+  lose_locked (f);
+  f->running = false;
+  cond_broadcast (&f->ended);
+}
+
+int
+source_flusher_flush (struct source_flusher *f, struct source *source)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+  struct waiter me = { .next = NULL }, **p;
+
+  if (!f->running)
+    return lead_locked (f, source);
+
+  me.next = f->queue;
+  f->queue = &me;
+  while (!me.done && f->running)
+    cond_wait (&f->ended, &f->lock);
+  if (me.done)
+    return me.result;
+
+  /* It has ended, and had begun before: now it is this one's turn. */
+  for (p = &f->queue; *p != &me; p = &(*p)->next)
+    ;
+  *p = me.next;
+  return lead_locked (f, source);
+}

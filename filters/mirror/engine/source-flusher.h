@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Flushes of the source, and what they prove: V (rules I2, I3; hole H18).
+ *
+ * V is what the source has acknowledged and no good flush of it covers.  If a
+ * flush fails the source may have lost any of that: a kernel tells such an error
+ * once and drops the data, which can still be read until it is evicted.  So V
+ * becomes suspect then: it is copied again, but only after a while.
+ *
+ * As with the target (flusher.h) V is two bitmaps, at most one flush is in
+ * flight, and who needs one shares the next to *begin*.  The flush is done by
+ * the thread of one of those who need it, with its own handle: a source with
+ * several handles has promised that a flush of one covers all.
+ *
+ * Thread-safe.  One mutex, taken before the bitmaps' (dirty.h).
+ */
+
+#ifndef MIRROR_SOURCE_FLUSHER_H
+#define MIRROR_SOURCE_FLUSHER_H
+
+#include <stdint.h>
+
+#include "legs.h"
+#include "range.h"
+
+struct source_flusher;
+
+/* What the source had acknowledged before is not known: V is all of it.
+ * lost (opaque, r): a flush has failed, and r may be lost.  Called without
+ * locks, before anybody is told of the failure.  NULL: out of memory.
+ */
+extern struct source_flusher *
+source_flusher_new (uint64_t size, uint64_t granularity,
+                    void (*lost) (void *opaque, struct range r),
+                    void *opaque);
+extern void source_flusher_free (struct source_flusher *f);     /* or NULL */
+
+/* To be asked before a change is submitted, and given to the next. */
+extern uint64_t source_flusher_stamp (struct source_flusher *f);
+
+/* The source has acknowledged a change of r, and not with FUA.  0, or -EIO: a
+ * flush has failed since the stamp, and r may be lost, whatever later flushes
+ * say.
+ */
+extern int source_flusher_acked (struct source_flusher *f, struct range r,
+                                 uint64_t stamp);
+
+/* A change with FUA has failed.  What failed may have been the flush in it, and
+ * that error is told but once: V may be lost as by a failed flush.
+ */
+extern void source_flusher_failed (struct source_flusher *f);
+
+/* Flush; blocks until a flush that began after the call has ended.  0 or
+ * -errno.
+ */
+extern int source_flusher_flush (struct source_flusher *f,
+                                 struct source *source);
+
+#endif /* MIRROR_SOURCE_FLUSHER_H */
