@@ -392,6 +392,7 @@ intent_get_status (struct intent *in, struct intent_status *st)
 
   st->state = in->head.state;
   st->fenced = in->head.fenced;
+  st->clean = in->head.clean;
   st->running = in->head.state == INTENT_RUNNING && !in->lost;
   st->lost = in->lost;
   st->gone = in->gone;

@@ -159,7 +159,7 @@ extern void intent_get_head (struct intent *in, struct intent_head *head);
 
 struct intent_status {
   enum intent_state state;      /* as the file has it */
-  bool fenced;
+  bool fenced, clean;
   bool running;                 /* regions are being recorded */
   bool lost, gone;              /* given up; gone: there is no file any more */
   uint64_t bytes;               /* W; everything if not running, or lost */

@@ -190,8 +190,8 @@ struct mirror {
   } hold;
   struct thread thread;
   bool have_thread;             /* to be joined */
-  bool left_late;               /* of the job before something may still
-                                 * arrive at a leg */
+  bool left_late;               /* of the job before, or of the process before,
+                                 * something may still arrive at a leg */
   struct mirror_status last;    /* last_job only */
 };
 

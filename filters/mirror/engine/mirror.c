@@ -37,6 +37,7 @@ mirror_use_intent (struct mirror *m, struct intent *intent)
   intent_get_status (intent, &st);
   if (st.fenced)
     atomic_fetch_or (&m->refuse, REFUSE_FENCED);
+  m->left_late = !st.clean;
 }
 
 int
