@@ -45,13 +45,15 @@ static const struct entry table[] = {
 void
 complain (const char *fmt, ...)
 {
+  CLEANUP_FREE char *line = NULL;
   va_list args;
 
-  fprintf (stderr, "nbdmirror: ");
   va_start (args, fmt);
-  vfprintf (stderr, fmt, args);
+  if (vasprintf (&line, fmt, args) < 0)
+    line = NULL;
   va_end (args);
-  fputc ('\n', stderr);
+  /* Written at once: servers of "run" write to the same stderr. */
+  fprintf (stderr, "nbdmirror: %s\n", line ? line : fmt);
 }
 
 const char *

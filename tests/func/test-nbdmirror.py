@@ -37,6 +37,20 @@ def background(*args):
                             stderr=subprocess.PIPE, encoding="utf-8")
 
 
+def check_whole_lines():
+    """The servers of run write to the same stderr: nothing of theirs can come
+    into a line that is written at once."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with its:
+            process = subprocess.Popen(["nbdmirror", "nosuch"], stderr=its)
+        assert process.wait(60 * SLOW) == 1
+        line = ours.recv(1000)
+        assert line == b"nbdmirror: unknown command 'nosuch'; " \
+            b"see nbdmirror --help\n", line
+        assert ours.recv(1000) == b""
+
+
 def connections(t):
     """How many clients the control socket has, by the kernel's list."""
     with open("/proc/net/unix", encoding="ascii", errors="replace") as f:
@@ -363,6 +377,7 @@ def check_quit(sock, t, server):
 
 with Test() as test:
     check_usage()
+    check_whole_lines()
     check_no_server(test)
     test.nbdkit("target", "memory", "64M")
     # With data in it, so that a limited job is not ready at once.
