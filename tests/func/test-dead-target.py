@@ -85,7 +85,7 @@ def resent(t, s):
 
 
 def stopped(t, s):
-    s.target()
+    s.qemu_target()
     s.mirror()
     load = s.load()
     s.synced_once()
@@ -206,8 +206,8 @@ SCENARIOS = (killed, asked_to_end, resent, stopped, reset, absent, full,
 for number, scenario in enumerate(SCENARIOS):
     if len(sys.argv) > 1 and scenario.__name__ not in sys.argv[1:]:
         continue
-    if scenario is reset and not shutil.which("qemu-nbd"):
-        print("reset: not done, there is no qemu-nbd")
+    if scenario in (stopped, reset) and not shutil.which("qemu-nbd"):
+        print("%s: not done, there is no qemu-nbd" % scenario.__name__)
         continue
     for i, mode in enumerate(MODES):
         if STRESS or len(sys.argv) > 1 or i == (number + 1) % 2:
