@@ -45,7 +45,7 @@ START_TEST (delay_doubles_up_to_a_bound)
   int i;
 
   for (i = 0; i < 12; ++i) {
-    retry_failed (&r, (struct range) { 0, G }, now);
+    retry_failed (&r, (struct range) { 0, G }, now, now);
     when = due (0, now);
     ck_assert_uint_ge (when - now, expect);
     ck_assert_uint_le (when - now, expect + expect / 4);
@@ -60,13 +60,41 @@ END_TEST
 
 START_TEST (success_forgets)
 {
-  retry_failed (&r, (struct range) { 0, G }, S);
-  retry_failed (&r, (struct range) { 0, G }, 3 * S);
+  retry_failed (&r, (struct range) { 0, G }, S, S);
+  retry_failed (&r, (struct range) { 0, G }, 3 * S, 3 * S);
   retry_succeeded (&r, (struct range) { 0, G });
   ck_assert_uint_eq (due (0, 3 * S), 3 * S);
-  retry_failed (&r, (struct range) { 0, G }, 4 * S);
+  retry_failed (&r, (struct range) { 0, G }, 4 * S, 4 * S);
   ck_assert_uint_le (due (0, 4 * S) - 4 * S,
                      RETRY_MIN_NS + RETRY_MIN_NS / 4);
+}
+END_TEST
+
+/* What failed as one is tried again in eight pieces, side by side. */
+START_TEST (one_outage_counts_once)
+{
+  uint64_t began, now, when, i;
+
+  retry_failed (&r, (struct range) { 0, 8 * G }, S, S);
+  began = due (0, S);
+  now = began + S / 10;
+  for (i = 0; i < 8; ++i)
+    retry_failed (&r, (struct range) { i * G, (i + 1) * G }, began, now + i);
+  for (i = 0; i < 8; ++i) {
+    when = due (i, now + i);
+    ck_assert_uint_ge (when - now, 2 * RETRY_MIN_NS);
+    ck_assert_uint_le (when - now, 2 * RETRY_MIN_NS + RETRY_MIN_NS / 2 + 8);
+  }
+  /* One that was chosen before that, and has waited for its lock. */
+  retry_failed (&r, (struct range) { 7 * G, 9 * G }, now + 5, now + 10);
+  ck_assert_uint_le (due (8, now + 10) - now,
+                     2 * RETRY_MIN_NS + RETRY_MIN_NS / 2 + 10);
+  ck_assert (!retry_failing (&r, (struct range) { 0, 9 * G }));
+  /* The next outage is another one. */
+  now = due (0, now + 10);
+  retry_failed (&r, (struct range) { 0, G }, now, now);
+  ck_assert_uint_ge (due (0, now) - now, 4 * RETRY_MIN_NS);
+  ck_assert (retry_failing (&r, (struct range) { 0, 9 * G }));
 }
 END_TEST
 
@@ -75,7 +103,7 @@ START_TEST (a_candidate_is_cut_before_what_waits)
   struct range range = { 0, 8 * G };
   uint64_t when;
 
-  retry_failed (&r, (struct range) { 2 * G, 3 * G }, S);
+  retry_failed (&r, (struct range) { 2 * G, 3 * G }, S, S);
   ck_assert (retry_allows (&r, &range, S, &when));
   ck_assert_uint_eq (range.start, 0);
   ck_assert_uint_eq (range.end, 2 * G);
@@ -94,9 +122,9 @@ START_TEST (a_full_table_makes_all_wait)
   uint64_t i, when;
 
   for (i = 0; i < RETRY_MAX; ++i)
-    retry_failed (&r, (struct range) { 2 * i * G, (2 * i + 1) * G }, S);
+    retry_failed (&r, (struct range) { 2 * i * G, (2 * i + 1) * G }, S, S);
   ck_assert_uint_eq (due (2 * RETRY_MAX, S), S);
-  retry_failed (&r, (struct range) { 2 * i * G, (2 * i + 1) * G }, S);
+  retry_failed (&r, (struct range) { 2 * i * G, (2 * i + 1) * G }, S, S);
   when = due (2 * RETRY_MAX + 2, S);
   ck_assert_uint_gt (when, S);
   ck_assert_uint_eq (due (2 * RETRY_MAX + 2, when), when);
@@ -107,8 +135,12 @@ END_TEST
 static void
 fail_times (uint64_t start, uint64_t end, unsigned n)
 {
-  while (n-- > 0)
-    retry_failed (&r, (struct range) { start * G, end * G }, S);
+  uint64_t now;
+
+  while (n-- > 0) {
+    now = due (start, S);
+    retry_failed (&r, (struct range) { start * G, end * G }, now, now);
+  }
 }
 
 static bool
@@ -167,6 +199,7 @@ main (void)
   tcase_add_test (tc, nothing_waits_at_first);
   tcase_add_test (tc, delay_doubles_up_to_a_bound);
   tcase_add_test (tc, success_forgets);
+  tcase_add_test (tc, one_outage_counts_once);
   tcase_add_test (tc, a_candidate_is_cut_before_what_waits);
   tcase_add_test (tc, a_full_table_makes_all_wait);
   tcase_add_test (tc, failing_is_three_times_in_a_row);

@@ -349,7 +349,7 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
       flusher_acked (p->flusher, run, false, flusher_stamp (p->flusher));
       /* Before it can be chosen again it must be in back-off. */
       mutex_lock (&c->lock);
-      retry_failed (&c->retry, run, p->clock->now_ns (p->clock));
+      retry_failed (&c->retry, run, since, p->clock->now_ns (p->clock));
       mutex_unlock (&c->lock);
       if (error.side == SIDE_TARGET && error.err == -ENOTCONN)
         pair_mark_suspect (p, run);

@@ -26,8 +26,12 @@ with_jitter (struct retry *r, uint64_t delay_ns)
   return delay_ns + r->random % (delay_ns / 4 + 1);
 }
 
+/* Who began before the range was due had been chosen before its last failure
+ * was known.
+ */
 void
-retry_failed (struct retry *r, struct range range, uint64_t now_ns)
+retry_failed (struct retry *r, struct range range, uint64_t began_ns,
+              uint64_t now_ns)
 {
   struct retry_entry *e;
   unsigned i;
@@ -36,8 +40,9 @@ retry_failed (struct retry *r, struct range range, uint64_t now_ns)
     e = &r->entries[i];
     if (!range_overlap (e->range, range))
       continue;
-    e->delay_ns = e->delay_ns * 2 < RETRY_MAX_NS
-      ? e->delay_ns * 2 : RETRY_MAX_NS;
+    if (began_ns >= e->due_ns)
+      e->delay_ns = e->delay_ns * 2 < RETRY_MAX_NS
+        ? e->delay_ns * 2 : RETRY_MAX_NS;
     e->due_ns = now_ns + with_jitter (r, e->delay_ns);
     if (range.start < e->range.start)
       e->range.start = range.start;

@@ -3,6 +3,9 @@
  *
  * Back-off doubles from 0.5 s to 30 s for each range by itself, with jitter,
  * so that one bad range of the target neither blocks the rest nor is hammered.
+ * A range that failed as one may be tried again as several, side by side; when
+ * these fail, too, that is one failure more, not several: an outage of a
+ * moment must not cost half a minute.
  * The number of ranges is bounded; when the table is full, everything waits.
  *
  * Not thread-safe; the caller's lock.  Pure: time comes in as an argument.
@@ -32,9 +35,9 @@ struct retry {
 
 extern void retry_init (struct retry *r, uint64_t seed);
 
-/* A copy of range failed. */
+/* A copy of range, which was begun at began_ns, failed. */
 extern void retry_failed (struct retry *r, struct range range,
-                          uint64_t now_ns);
+                          uint64_t began_ns, uint64_t now_ns);
 
 /* A copy of range succeeded. */
 extern void retry_succeeded (struct retry *r, struct range range);
