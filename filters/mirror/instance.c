@@ -111,15 +111,15 @@ start_watcher (struct instance *in)
 }
 
 /* What there is to know of a target in order to find it again: connections,
- * time-out in seconds, URI.
+ * URI.
  */
 static char *
 where_is (const struct params *p)
 {
   char *where;
 
-  return asprintf (&where, "%u %u %s", p->connections, p->timeout_s,
-                   p->target) < 0 ? NULL : where;
+  return asprintf (&where, "%u %s", p->connections, p->target) < 0
+    ? NULL : where;
 }
 
 static void
@@ -145,19 +145,18 @@ remember_pivot (struct instance *in)
   in->job_uri = NULL;
 }
 
-/* Once more to the clients' disk after a pivot. */
+/* Once more to the target of a job, or the clients' disk after a pivot. */
 static int
-reopen (void *opaque, const char *where, const _Atomic bool *stop,
-        struct target **target)
+reopen (void *opaque, const char *where, const _Atomic uint64_t *timeout_ns,
+        const _Atomic bool *stop, struct target **target)
 {
   struct instance *in = opaque;
   char error[TARGET_ERROR_MAX], *uri;
   unsigned connections = (unsigned) strtoul (where, &uri, 10);
-  unsigned timeout_s = (unsigned) strtoul (uri + 1, &uri, 10);
   int r;
 
-  r = target_connect_unless (stop, uri + 1, connections, timeout_s * 1000,
-                             target, error);
+  r = target_connect_unless (stop, uri + 1, connections, timeout_ns, target,
+                             error);
   if (r < 0)
     return r;
   r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
@@ -244,6 +243,7 @@ static int
 connect_to (struct instance *in, const struct params *p,
             struct target **target, char *error)
 {
+  const _Atomic uint64_t timeout_ns = UINT64_C (1000000000) * p->timeout_s;
   int r = params_check (p, error);
 
   if (r == 0 && is_current_source (in, p->target, error))
@@ -251,8 +251,7 @@ connect_to (struct instance *in, const struct params *p,
   if (r == 0)
     /* Before the fork there must be no thread. */
     r = target_connect_unless (in->mirror ? &in->give_up : NULL, p->target,
-                               p->connections, p->timeout_s * 1000, target,
-                               error);
+                               p->connections, &timeout_ns, target, error);
   if (r == 0) {
     /* What needs no source can be said before the fork. */
     r = target_check (*target, 0, p->granularity, error);

@@ -64,6 +64,7 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
 	filters/mirror/target-connect.c filters/mirror/target-extents.c \
 	filters/mirror/target-private.h filters/mirror/target-self.c \
+	filters/mirror/target-socket.c \
 	filters/mirror/target-uri.c filters/mirror/target-uri.h \
 	filters/mirror/target-wait.c filters/mirror/target-zero.c
 nbdkit_mirror_filter_la_CPPFLAGS = $(AM_CPPFLAGS) \

@@ -38,9 +38,9 @@ static atomic_uint alone;
 struct attempt {
   /* Constant. */
   char *uri;
-  unsigned connections, timeout_ms;
-  uint64_t deadline_ns;
+  unsigned connections;
 
+  struct target_limit limit;
   atomic_bool abandoned;        /* nobody waits: end it */
   atomic_bool looking_up;       /* the name, in libnbd */
 
@@ -72,9 +72,8 @@ attempt_new (const char *uri, unsigned connections, unsigned timeout_ms)
   cond_init (&a->ended);
   a->uri = strdup (uri);
   a->connections = connections;
-  a->timeout_ms = timeout_ms;
-  a->deadline_ns = clock_monotonic.now_ns (&clock_monotonic)
-    + UINT64_C (1000000) * timeout_ms;
+  a->limit.began_ns = clock_monotonic.now_ns (&clock_monotonic);
+  atomic_init (&a->limit.timeout_ms, timeout_ms);
   if (!a->uri) {
     attempt_free (a);
     return NULL;
@@ -88,9 +87,8 @@ attempt_main (void *vp)
   struct attempt *a = vp;
   struct target *t = NULL;
   bool abandoned;
-  int r = target_connect_until (a->deadline_ns, &a->abandoned, &a->looking_up,
-                                a->uri, a->connections, a->timeout_ms, &t,
-                                a->error);
+  int r = target_connect_within (&a->limit, &a->abandoned, &a->looking_up,
+                                 a->uri, a->connections, &t, a->error);
 
   mutex_lock (&a->lock);
   a->result = r;
@@ -107,11 +105,18 @@ attempt_main (void *vp)
   atomic_fetch_sub (&alone, 1);
 }
 
+static unsigned
+in_ms (const _Atomic uint64_t *ns)
+{
+  return (unsigned) (atomic_load (ns) / 1000000);
+}
+
 /* Wait for its end.  0: it is done; -ECANCELED, -ETIMEDOUT: the attempt is the
  * thread's now.  Past the deadline, what is not the looking up ends soon.
  */
 static int
-wait_until_done (struct attempt *a, const _Atomic bool *stop)
+wait_until_done (struct attempt *a, const _Atomic bool *stop,
+                 const _Atomic uint64_t *timeout_ns)
 {
   struct clock *clock = &clock_monotonic;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&a->lock);
@@ -120,9 +125,11 @@ wait_until_done (struct attempt *a, const _Atomic bool *stop)
 
   while (!a->done && r == 0) {
     now = clock->now_ns (clock);
+    atomic_store (&a->limit.timeout_ms, in_ms (timeout_ns));
     if (atomic_load (stop))
       r = -ECANCELED;
-    else if (now >= a->deadline_ns && atomic_load (&a->looking_up))
+    else if (now >= target_deadline (&a->limit) &&
+             atomic_load (&a->looking_up))
       r = -ETIMEDOUT;
     else
       clock->wait_until (clock, &a->ended, &a->lock, now + STOP_POLL_NS);
@@ -178,19 +185,21 @@ attempt_start (const char *uri, unsigned connections, unsigned timeout_ms,
 
 int
 target_connect_unless (const _Atomic bool *stop, const char *uri,
-                       unsigned connections, unsigned timeout_ms,
+                       unsigned connections,
+                       const _Atomic uint64_t *timeout_ns,
                        struct target **target, char *error)
 {
   struct attempt *a = NULL;
   int r;
 
   if (!stop)
-    return target_connect (uri, connections, timeout_ms, target, error);
-  r = attempt_start (uri, connections, timeout_ms, &a);
+    return target_connect (uri, connections, in_ms (timeout_ns), target,
+                           error);
+  r = attempt_start (uri, connections, in_ms (timeout_ns), &a);
   if (r == 0)
-    r = wait_until_done (a, stop);
+    r = wait_until_done (a, stop, timeout_ns);
   if (r < 0) {
-    explain (uri, timeout_ms, r, error);
+    explain (uri, in_ms (timeout_ns), r, error);
     return r;
   }
   r = a->result;

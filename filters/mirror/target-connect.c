@@ -15,14 +15,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 
 #include "cleanup.h"
 #include "errtext.h"
@@ -30,17 +27,11 @@
 #include "target-uri.h"
 #include "target.h"
 
-/* An unprivileged process gets net.core.wmem_max. */
-#define UNIX_SEND_BUFFER (1 << 20)
-
 /* Smaller payloads than this are no useful target. */
 #define MIN_MAX_PAYLOAD 4096
 
 /* How often to look whether to give up. */
 #define STOP_POLL_MS 50
-
-/* Half of the time-out a connection is idle, the other half it is asked. */
-#define KEEP_ALIVE_PROBES 3
 
 /*-- what libnbd says ---------------------------------------------------*/
 
@@ -106,8 +97,7 @@ struct attempt {
   _Atomic bool *looking_up;     /* to be set meanwhile; or NULL */
   struct target_session *session;
   const char *uri;
-  unsigned timeout_ms;
-  uint64_t deadline_ns;
+  const struct target_limit *limit;
   char *error;
 };
 
@@ -166,10 +156,10 @@ start_connecting (const struct attempt *a, struct conn *c)
 static int
 ms_left (const struct attempt *a)
 {
-  uint64_t now = clock_monotonic.now_ns (&clock_monotonic);
+  const uint64_t now = clock_monotonic.now_ns (&clock_monotonic);
+  const uint64_t deadline = target_deadline (a->limit);
 
-  return now >= a->deadline_ns ? 0
-    : (int) ((a->deadline_ns - now + 999999) / 1000000);
+  return now >= deadline ? 0 : (int) ((deadline - now + 999999) / 1000000);
 }
 
 /* Let libnbd react to an event on a connection in its handshake. */
@@ -251,39 +241,16 @@ finish_connecting (const struct attempt *a, struct conn *conns, unsigned n)
       }
   }
   target_error (a->error, a->session->uri,
-                "no answer from the server within %u ms%s", a->timeout_ms,
-                a->session->nr_conns > 1
+                "no answer from the server within %u ms%s",
+                atomic_load (&a->limit->timeout_ms), a->session->nr_conns > 1
                 ? " on one of several connections" : "");
   return -ETIMEDOUT;
-}
-
-/* A host that has gone without a word is noticed by TCP itself in about the
- * time-out, whether there is something to be sent or not.  Nothing depends on
- * it, so errors do not matter.
- */
-static void
-watch_peer (int fd, unsigned timeout_ms)
-{
-  const int on = 1, probes = KEEP_ALIVE_PROBES;
-  const int s = (int) (timeout_ms / 1000);
-  const int idle = s / 2 > 1 ? s / 2 : 1;
-  const int interval = s / (2 * probes) > 1 ? s / (2 * probes) : 1;
-
-  setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
-              sizeof timeout_ms);
-  setsockopt (fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-  setsockopt (fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-  setsockopt (fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-  setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 /* What is ours of a connection that is ready. */
 static int
 adopt (const struct attempt *a, struct conn *c)
 {
-  const int size = UNIX_SEND_BUFFER;
-  struct sockaddr_storage addr;
-  socklen_t len = sizeof addr;
   int fd = nbd_aio_get_fd (c->nbd);
   int err;
 
@@ -294,15 +261,8 @@ adopt (const struct attempt *a, struct conn *c)
     target_error (a->error, a->session->uri, "dup: %s", error_text (err));
     return -err;
   }
-  /* The default of a Unix socket does not take a copy's block at once, and
-   * the rest would cost a switch to another thread.  TCP sizes its own.
-   */
-  if (getsockname (fd, (struct sockaddr *) &addr, &len) == -1)
-    return 0;
-  if (addr.ss_family == AF_UNIX)
-    setsockopt (fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-  else if (addr.ss_family == AF_INET || addr.ss_family == AF_INET6)
-    watch_peer (fd, a->timeout_ms);
+  target_socket_buffer (fd);
+  target_socket_timeout (fd, atomic_load (&a->limit->timeout_ms));
   return 0;
 }
 
@@ -502,14 +462,13 @@ session_connect (const struct attempt *a, unsigned connections)
 }
 
 int
-target_connect_until (uint64_t deadline_ns, const _Atomic bool *stop,
-                      _Atomic bool *looking_up, const char *uri,
-                      unsigned connections, unsigned timeout_ms,
-                      struct target **target, char *error)
+target_connect_within (const struct target_limit *limit,
+                       const _Atomic bool *stop, _Atomic bool *looking_up,
+                       const char *uri, unsigned connections,
+                       struct target **target, char *error)
 {
   struct attempt a = { .stop = stop, .looking_up = looking_up, .uri = uri,
-                       .timeout_ms = timeout_ms, .deadline_ns = deadline_ns,
-                       .error = error };
+                       .limit = limit, .error = error };
   int r;
 
   if (connections < 1)
@@ -549,11 +508,13 @@ int
 target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
                 struct target **target, char *error)
 {
-  uint64_t deadline_ns = clock_monotonic.now_ns (&clock_monotonic)
-    + UINT64_C (1000000) * timeout_ms;
+  const struct target_limit limit = {
+    .began_ns = clock_monotonic.now_ns (&clock_monotonic),
+    .timeout_ms = timeout_ms,
+  };
 
-  return target_connect_until (deadline_ns, NULL, NULL, uri, connections,
-                               timeout_ms, target, error);
+  return target_connect_within (&limit, NULL, NULL, uri, connections, target,
+                                error);
 }
 
 int

@@ -3,6 +3,7 @@
  *
  *   target-connect.c   handshake, checks; makes the session
  *   target-attempt.c   the same in a thread that need not be waited for
+ *   target-socket.c    what the kernel is told about the sockets
  *   target-uri.c       what a URI says
  *   target-self.c      is it this very process?
  *   target-conn.c      one connection: pieces of requests on the wire
@@ -116,16 +117,38 @@ struct target_session {
 
 /*-- target-connect.c ---------------------------------------------------*/
 
-/* target_connect, in the calling thread, until the deadline, which is
- * timeout_ms after the beginning.  Ends soon with -ECANCELED when *stop is
- * true; may be NULL.  But while *looking_up, which may be NULL, neither counts:
- * the name service answers when it does.
+/* How long connecting may take; whoever waits for it may change that. */
+struct target_limit {
+  uint64_t began_ns;            /* constant */
+  atomic_uint timeout_ms;
+};
+
+static inline uint64_t
+target_deadline (const struct target_limit *l)
+{
+  return l->began_ns + UINT64_C (1000000) * atomic_load (&l->timeout_ms);
+}
+
+/* target_connect, in the calling thread.  Ends soon with -ECANCELED when *stop
+ * is true; may be NULL, then changes of the limit may be seen late.  But while
+ * *looking_up, which may be NULL, neither counts: the name service answers when
+ * it does.
  */
-extern int target_connect_until (uint64_t deadline_ns,
-                                 const _Atomic bool *stop,
-                                 _Atomic bool *looking_up, const char *uri,
-                                 unsigned connections, unsigned timeout_ms,
-                                 struct target **target, char *error);
+extern int target_connect_within (const struct target_limit *limit,
+                                  const _Atomic bool *stop,
+                                  _Atomic bool *looking_up, const char *uri,
+                                  unsigned connections,
+                                  struct target **target, char *error);
+
+/*-- target-socket.c ----------------------------------------------------*/
+
+/* A host that has gone without a word is noticed by TCP itself in about that
+ * time, whether there is something to be sent or not.  For other sockets, too:
+ * then there is nothing to do.
+ */
+extern void target_socket_timeout (int fd, unsigned timeout_ms);
+
+extern void target_socket_buffer (int fd);
 
 /*-- target-conn.c ------------------------------------------------------*/
 

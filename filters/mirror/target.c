@@ -67,6 +67,16 @@ op_shutdown (struct target *t)
   target_session_end ((struct target_session *) t, 0);
 }
 
+static void
+op_set_timeout (struct target *t, uint64_t ns)
+{
+  struct target_session *s = (struct target_session *) t;
+  unsigned i;
+
+  for (i = 0; i < s->nr_conns; ++i)
+    target_socket_timeout (s->conns[i].fd, (unsigned) (ns / 1000000));
+}
+
 /*-- requests -----------------------------------------------------------*/
 
 struct conn *
@@ -214,5 +224,6 @@ const struct target_ops target_ops = {
   .wait = op_wait,
   .extents = target_extents,
   .shutdown = op_shutdown,
+  .set_timeout = op_set_timeout,
   .free = op_free,
 };

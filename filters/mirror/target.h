@@ -30,13 +30,14 @@ extern int target_connect (const char *uri, unsigned connections,
                            unsigned timeout_ms, struct target **target,
                            char *error);
 
-/* The same, but give up soon (-ECANCELED) once *stop is true; and timeout_ms
- * is the limit for all of it.  May leave a thread behind that still looks up
- * the name: -EBUSY if there are too many.  Not before nbdkit forks, unless stop
- * is NULL: then it is target_connect.
+/* The same, but give up soon (-ECANCELED) once *stop is true; and *timeout_ns
+ * is the limit for all of it, also when it is changed meanwhile.  May leave a
+ * thread behind that still looks up the name: -EBUSY if there are too many.
+ * Not before nbdkit forks, unless stop is NULL: then it is target_connect.
  */
 extern int target_connect_unless (const _Atomic bool *stop, const char *uri,
-                                  unsigned connections, unsigned timeout_ms,
+                                  unsigned connections,
+                                  const _Atomic uint64_t *timeout_ns,
                                   struct target **target, char *error);
 
 /* Does that error of target_connect mean that no server is there now, rather

@@ -77,6 +77,7 @@ stress_tests = \
 	tests/func/test-dead-reconnects.py \
 	tests/func/test-dead-swapped.py \
 	tests/func/test-dead-target.py \
+	tests/func/test-dead-timeout.py \
 	tests/func/test-mode-storm.py \
 	tests/func/test-nbdfsx.sh \
 	tests/func/test-overlap.py \

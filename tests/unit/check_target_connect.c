@@ -103,7 +103,27 @@ option (int fd, int level, int name)
   return value;
 }
 
-/* Every connection is watched. */
+static void
+watched (const struct target *target, unsigned timeout_ms, int idle,
+         int interval)
+{
+  const struct target_session *s = (const struct target_session *) target;
+  unsigned i;
+  int fd;
+
+  ck_assert_uint_eq (s->nr_conns, 3);
+  for (i = 0; i < s->nr_conns; ++i) {
+    fd = s->conns[i].fd;
+    ck_assert_int_eq (option (fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    ck_assert_int_eq (option (fd, IPPROTO_TCP, TCP_USER_TIMEOUT),
+                      (int) timeout_ms);
+    ck_assert_int_eq (option (fd, IPPROTO_TCP, TCP_KEEPIDLE), idle);
+    ck_assert_int_eq (option (fd, IPPROTO_TCP, TCP_KEEPINTVL), interval);
+    ck_assert_int_eq (option (fd, IPPROTO_TCP, TCP_KEEPCNT), 3);
+  }
+}
+
+/* Every connection is watched, also after a change. */
 START_TEST (tcp_options)
 {
   static const struct {
@@ -111,29 +131,21 @@ START_TEST (tcp_options)
     int idle, interval;
   } t[] = { { 1000, 1, 1 }, { 10000, 5, 1 }, { 60000, 30, 10 },
             { 3600000, 1800, 600 } };
+  const unsigned n = sizeof t / sizeof t[0];
   struct peer p = { .size = MiB, .multi_conn = true, .tcp = true };
   char error[TARGET_ERROR_MAX] = "";
-  struct target_session *s;
   struct target *target;
-  unsigned i, j;
-  int fd;
+  unsigned i, next;
 
   peer_start (&p);
-  for (i = 0; i < sizeof t / sizeof t[0]; ++i) {
+  for (i = 0; i < n; ++i) {
+    next = (i + 1) % n;
     ck_assert_msg (target_connect (p.uri, 3, t[i].timeout_ms, &target,
                                    error) == 0, "%s", error);
-    s = (struct target_session *) target;
-    ck_assert_uint_eq (s->nr_conns, 3);
-    for (j = 0; j < s->nr_conns; ++j) {
-      fd = s->conns[j].fd;
-      ck_assert_int_eq (option (fd, SOL_SOCKET, SO_KEEPALIVE), 1);
-      ck_assert_int_eq (option (fd, IPPROTO_TCP, TCP_USER_TIMEOUT),
-                        (int) t[i].timeout_ms);
-      ck_assert_int_eq (option (fd, IPPROTO_TCP, TCP_KEEPIDLE), t[i].idle);
-      ck_assert_int_eq (option (fd, IPPROTO_TCP, TCP_KEEPINTVL),
-                        t[i].interval);
-      ck_assert_int_eq (option (fd, IPPROTO_TCP, TCP_KEEPCNT), 3);
-    }
+    watched (target, t[i].timeout_ms, t[i].idle, t[i].interval);
+    target->ops->set_timeout (target, UINT64_C (1000000) *
+                              t[next].timeout_ms);
+    watched (target, t[next].timeout_ms, t[next].idle, t[next].interval);
     target->ops->free (target);
   }
   peer_stop (&p);
@@ -147,7 +159,7 @@ static atomic_bool stop;
 struct call {
   struct thread thread;
   const char *uri;
-  unsigned timeout_ms;
+  _Atomic uint64_t timeout_ns;
   int result;
   double seconds;
   char error[TARGET_ERROR_MAX];
@@ -160,8 +172,8 @@ call_main (void *vp)
   double start = now_s ();
   struct target *target = NULL;
 
-  c->result = target_connect_unless (&stop, c->uri, 2, c->timeout_ms, &target,
-                                     c->error);
+  c->result = target_connect_unless (&stop, c->uri, 2, &c->timeout_ns,
+                                     &target, c->error);
   c->seconds = now_s () - start;
   ck_assert_int_eq (c->result == 0, target != NULL);
   if (target)
@@ -169,11 +181,17 @@ call_main (void *vp)
 }
 
 static void
+set_timeout (struct call *c, unsigned ms)
+{
+  c->timeout_ns = UINT64_C (1000000) * ms;
+}
+
+static void
 call_start (struct call *c, const char *uri, unsigned timeout_ms)
 {
   memset (c, 0, sizeof *c);
   c->uri = uri;
-  c->timeout_ms = timeout_ms;
+  set_timeout (c, timeout_ms);
   stop = false;
   ck_assert_int_eq (thread_start (&c->thread, "call", call_main, c), 0);
 }
@@ -257,6 +275,26 @@ START_TEST (no_answer)
 }
 END_TEST
 
+/* Whoever waits has changed his mind, and the message says so. */
+START_TEST (less_patience)
+{
+  struct peer p = { .size = MiB, .tcp = true, .misdeed = HANDSHAKE_SILENT };
+  struct call c;
+  int i;
+
+  peer_start (&p);
+  for (i = 0; i < 2; ++i) {
+    call_start (&c, i == 0 ? at_slow_host (&p) : p.uri, 600000);
+    if (i == 0)
+      EVENTUALLY (begun == 1, 20);
+    set_timeout (&c, 300);
+    expect (&c, -ETIMEDOUT, "within 300 ms");
+    ck_assert_double_lt (c.seconds, 30);
+  }
+  peer_stop (&p);
+}
+END_TEST
+
 /* Tries that cannot end do not gather. */
 START_TEST (too_many)
 {
@@ -285,13 +323,14 @@ END_TEST
 /* Before a fork there must be no thread. */
 START_TEST (in_this_thread)
 {
+  const _Atomic uint64_t timeout_ns = UINT64_C (20000000000);
   struct peer p = { .size = MiB, .tcp = true };
   char error[TARGET_ERROR_MAX] = "";
   struct target *target;
 
   peer_start (&p);
-  ck_assert_int_eq (target_connect_unless (NULL, p.uri, 1, 20000, &target,
-                                           error), 0);
+  ck_assert_int_eq (target_connect_unless (NULL, p.uri, 1, &timeout_ns,
+                                           &target, error), 0);
   ck_assert (pthread_equal (looked_up_by, pthread_self ()));
   target->ops->free (target);
   peer_stop (&p);
@@ -314,6 +353,7 @@ main (void)
   tcase_add_test (tc, name_too_late);
   tcase_add_test (tc, stopped);
   tcase_add_test (tc, no_answer);
+  tcase_add_test (tc, less_patience);
   tcase_add_test (tc, too_many);
   tcase_add_test (tc, in_this_thread);
   suite_add_tcase (suite, tc);

@@ -108,7 +108,8 @@ try_connect_locked (struct job *job)
   job->session.connecting = true;
   mutex_unlock (&m->lock);
   if (config->reopen && job->where)
-    r = config->reopen (config->event_opaque, job->where, &job->stop, &t);
+    r = config->reopen (config->event_opaque, job->where, &job->timeout_ns,
+                        &job->stop, &t);
   if (r == 0 && !fits (job, t)) {
     t->ops->free (t);
     r = -EMEDIUMTYPE;
@@ -351,6 +352,13 @@ content_is_known (struct job *job)
   return true;
 }
 
+void
+job_set_target_timeout (const struct job *job, struct target *t)
+{
+  if (t && t->ops->set_timeout)
+    t->ops->set_timeout (t, atomic_load (&job->timeout_ns));
+}
+
 /* From here on the session is there, but nobody tees or copies yet. */
 static bool
 take_fresh (struct job *job)
@@ -370,6 +378,7 @@ take_fresh (struct job *job)
   job->pair.target = t;
   job->online = true;
   atomic_store (&job->session_over, false);
+  job_set_target_timeout (job, t);      /* it may have been changed since */
   mirror_watch (m, t);
   return true;
 }

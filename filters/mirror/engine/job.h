@@ -314,6 +314,11 @@ extern void job_session_end (struct job *job);
 /* Use the session that the thread has opened; the job's thread. */
 extern void job_session_begin (struct job *job);
 
+/* Tell a target, or NULL, how long the job waits; the caller holds
+ * mirror.lock.
+ */
+extern void job_set_target_timeout (const struct job *job, struct target *t);
+
 /*-- job-tell.c ---------------------------------------------------------*/
 
 extern uint64_t job_now_ns (const struct job *job);

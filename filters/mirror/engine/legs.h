@@ -149,6 +149,12 @@ struct target_ops {
    */
   void (*shutdown) (struct target *);
 
+  /* A server that has gone without a word is to be noticed in about so long,
+   * also when nothing is asked of it.  Any thread; does not block.  May be
+   * NULL.
+   */
+  void (*set_timeout) (struct target *, uint64_t ns);
+
   /* Shut down, join all threads, free.  No request may be in flight. */
   void (*free) (struct target *);
 };

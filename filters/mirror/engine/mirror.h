@@ -110,11 +110,13 @@ struct mirror_config {
   bool told_flush;              /* clients were told that they may flush */
 
   /* Connect once more to the target of a job, also after clients were moved to
-   * it; where is the job's.  Blocks, but returns soon with -ECANCELED when
-   * *stop becomes true.  0 and *target, or -errno.  NULL: impossible.
+   * it; where is the job's.  Blocks, for at most *timeout_ns, which may change
+   * meanwhile, but returns soon with -ECANCELED when *stop becomes true.
+   * 0 and *target, or -errno.  NULL: impossible.
    */
-  int (*reopen) (void *opaque, const char *where, const _Atomic bool *stop,
-                 struct target **target);
+  int (*reopen) (void *opaque, const char *where,
+                 const _Atomic uint64_t *timeout_ns,
+                 const _Atomic bool *stop, struct target **target);
   uint64_t backoff_min_ns;      /* 0: half a second */
   uint64_t tidy_ns;             /* see job-tidy.c; 0: five seconds */
 

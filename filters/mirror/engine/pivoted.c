@@ -28,6 +28,7 @@ struct pivoted {
   struct pivoted_config config;
   struct rangelocks *locks;
   char *where;                  /* or NULL */
+  _Atomic uint64_t timeout_ns;  /* config's, for reopen */
   bool several;                 /* connections */
   bool coherent;                /* ... which agree after a flush */
   struct thread thread;
@@ -161,8 +162,8 @@ replace_session (struct pivoted *p, struct target *old)
     old = NULL;
     r = -ENOTCONN;
     if (p->config.reopen)
-      r = p->config.reopen (p->config.reopen_opaque, p->where, &p->stop,
-                            &target);
+      r = p->config.reopen (p->config.reopen_opaque, p->where,
+                            &p->timeout_ns, &p->stop, &target);
     mutex_lock (&p->lock);
     if (r == 0)
       break;
@@ -481,6 +482,7 @@ pivoted_new (const struct pivoted_config *config, struct target *target,
   if (!p)
     return NULL;
   p->locks = rangelocks_new ();
+  atomic_init (&p->timeout_ns, config->timeout_ns);
   p->where = config->where ? strdup (config->where) : NULL;
   if (!p->locks || (config->where && !p->where)) {
     rangelocks_free (p->locks);

@@ -35,10 +35,11 @@ struct pivoted_config {
   uint64_t timeout_ns;          /* how long a request waits for a session */
 
   /* Connect to the same export again; started, ready for requests.  Returns 0
-   * and *target, or -errno.  May block for timeout_ns.  NULL: impossible.
+   * and *target, or -errno.  May block for *timeout_ns.  NULL: impossible.
    */
-  int (*reopen) (void *opaque, const char *where, const _Atomic bool *stop,
-                 struct target **target);
+  int (*reopen) (void *opaque, const char *where,
+                 const _Atomic uint64_t *timeout_ns,
+                 const _Atomic bool *stop, struct target **target);
   void *reopen_opaque;
   const char *where;            /* for reopen; copied; may be NULL */
 

@@ -241,15 +241,16 @@ on_pivoted_changed (void *opaque, int err, bool forgot)
 }
 
 static int
-reopen (void *opaque, const char *where, const _Atomic bool *stop,
-        struct target **target)
+reopen (void *opaque, const char *where, const _Atomic uint64_t *timeout_ns,
+        const _Atomic bool *stop, struct target **target)
 {
   struct mirror *m = opaque;
   int r;
 
   if (!m->config.reopen)
     return -ENOTCONN;
-  r = m->config.reopen (m->config.event_opaque, where, stop, target);
+  r = m->config.reopen (m->config.event_opaque, where, timeout_ns, stop,
+                        target);
   if (r == 0)
     mirror_watch (m, *target);
   return r;

@@ -280,8 +280,11 @@ mirror_set_timeout (struct mirror *m, const char *id, uint64_t ns,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   int r = job_check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
 
-  if (r == 0)
+  if (r == 0) {
     atomic_store (&m->job->timeout_ns, ns);
+    job_set_target_timeout (m->job, m->job->pair.target);
+    cond_signal (&m->job->session.wake);        /* somebody may be late now */
+  }
   return r;
 }
 
