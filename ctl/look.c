@@ -151,6 +151,7 @@ look_fill (struct look *l, json_t *mirror)
   l->clients = look_number (mirror, "clients");
   l->target_state = look_word (target, "state");
   l->target_uri = look_word (target, "uri");
+  l->target_reason = text_or_none (target, "reason");
   l->connections = look_number (target, "connections");
   l->reconnects = look_number (target, "reconnects");
   l->pivoted = look_truth (mirror, "pivoted");

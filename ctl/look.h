@@ -39,6 +39,7 @@ struct look {
 
   uint64_t source_size, clients;
   const char *target_state, *target_uri;
+  const char *target_reason;    /* of its state, "" = none */
   uint64_t connections;         /* 0: unknown */
   uint64_t reconnects;
   bool pivoted, held, fenced;

@@ -410,6 +410,8 @@ sides_rows (struct out *o, const struct look *l)
       item (o, PLAIN, "connections: %" PRIu64, l->connections);
     if (l->reconnects > 0)
       item (o, YELLOW, "reconnected: %" PRIu64, l->reconnects);
+    if (l->target_reason[0])
+      item (o, YELLOW, "%s", l->target_reason);
   }
   end_row (o);
 

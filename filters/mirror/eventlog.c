@@ -24,16 +24,21 @@ eventlog_destroy (struct eventlog *l)
   mutex_destroy (&l->lock);
 }
 
-/* A target that is online for the first time is not back. */
+/* A target that is online for the first time is not back, and of one that is
+ * lost it is of no interest how each try to connect fails, unless somebody has
+ * to see to it.
+ */
 static enum eventlog_kind
-target_kind_locked (struct eventlog *l, const char *state)
+target_kind_locked (struct eventlog *l, const struct mirror_event *ev)
 {
   const bool was_lost = l->lost;
 
-  l->lost = strcmp (state, "offline") == 0;
-  if (l->lost)
+  l->lost = ev->unfit || strcmp (ev->target_state, "offline") == 0;
+  if (ev->unfit)
+    return EVENTLOG_UNFIT;
+  if (l->lost && !was_lost)
     return EVENTLOG_LOST;
-  if (was_lost && strcmp (state, "none") != 0)
+  if (was_lost && !l->lost && strcmp (ev->target_state, "none") != 0)
     return EVENTLOG_BACK;
   return EVENTLOG_KINDS;
 }
@@ -44,7 +49,7 @@ kind_locked (struct eventlog *l, const struct mirror_event *ev)
 {
   switch (ev->kind) {
   case EVENT_TARGET_STATE:
-    return target_kind_locked (l, ev->target_state);
+    return target_kind_locked (l, ev);
   case EVENT_JOB_ERROR:
     return ev->write ? EVENTLOG_TARGET_FAILED : EVENTLOG_SOURCE_FAILED;
   case EVENT_SWITCH_FAILED:
@@ -62,13 +67,16 @@ static int
 format (enum eventlog_kind kind, const struct mirror_event *ev, char *line)
 {
   const size_t n = EVENTLOG_LINE_MAX;
+  const char *colon = ev->error ? ": " : "";
+  const char *why = ev->error ? ev->error : "";
 
   switch (kind) {
   case EVENTLOG_LOST:
-    return snprintf (line, n, "mirror: target offline%s%.200s",
-                     ev->error ? ": " : "", ev->error ? ev->error : "");
+    return snprintf (line, n, "mirror: target offline%s%.200s", colon, why);
   case EVENTLOG_BACK:
-    return snprintf (line, n, "mirror: target is back");
+    return snprintf (line, n, "mirror: target is back%s%.200s", colon, why);
+  case EVENTLOG_UNFIT:
+    return snprintf (line, n, "mirror: target refused%s%.200s", colon, why);
   case EVENTLOG_SOURCE_FAILED:
   case EVENTLOG_TARGET_FAILED:
     return snprintf (line, n, "mirror: %s failed at %" PRIu64 "+%" PRIu64
@@ -101,7 +109,7 @@ eventlog_line (struct eventlog *l, const struct mirror_event *ev,
 
   if (kind == EVENTLOG_KINDS)
     return false;
-  if (l->kinds[kind].when_ns != 0 &&
+  if (kind != EVENTLOG_UNFIT && l->kinds[kind].when_ns != 0 &&
       now_ns - l->kinds[kind].when_ns < EVENTLOG_NS) {
     l->kinds[kind].more++;
     return false;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which events are worth a line in the log, and that line.
  *
- * Only what an administrator looks for after the fact: the target was lost or
- * came back, a side failed a request, a pivot or detach was given up, the fence
+ * Only what an administrator looks for after the fact: the target was lost,
+ * came back or is another one, a side failed a request, a pivot or detach was given up, the fence
  * came or went, clients were moved.  Whatever goes wrong how often, each kind
  * of line is written at most once in EVENTLOG_NS; the next one says how many
- * there would have been.
+ * there would have been.  But why a target is refused is told each time, since
+ * it is told once for each reason.
  *
  * Thread-safe; one mutex, a leaf; does not log itself.
  */
@@ -25,6 +26,7 @@
 enum eventlog_kind {
   EVENTLOG_LOST,
   EVENTLOG_BACK,
+  EVENTLOG_UNFIT,
   EVENTLOG_SOURCE_FAILED,
   EVENTLOG_TARGET_FAILED,
   EVENTLOG_REFUSED,

@@ -145,26 +145,39 @@ remember_pivot (struct instance *in)
   in->job_uri = NULL;
 }
 
+/* The reason in that line: of which URI is known to whoever asks. */
+static void
+explain (const char *uri, const char *error, char *why)
+{
+  CLEANUP_FREE char *public = target_public_uri (uri);
+
+  snprintf (why, MIRROR_REASON_MAX, "%s",
+            public ? target_error_reason (error, public) : error);
+}
+
 /* Once more to the target of a job, or the clients' disk after a pivot. */
 static int
 reopen (void *opaque, const char *where, const _Atomic uint64_t *timeout_ns,
-        const _Atomic bool *stop, struct target **target)
+        const _Atomic bool *stop, struct target **target, char *why)
 {
   struct instance *in = opaque;
-  char error[TARGET_ERROR_MAX], *uri;
+  char error[TARGET_ERROR_MAX] = "", *uri;
   unsigned connections = (unsigned) strtoul (where, &uri, 10);
+  bool connected;
   int r;
 
   r = target_connect_unless (stop, uri + 1, connections, timeout_ns, target,
                              error);
-  if (r < 0)
-    return r;
-  r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
-  if (r < 0)
-    r = -EMEDIUMTYPE;           /* another disk */
-  else
+  connected = r == 0;
+  if (r == 0)
+    r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
+  if (error[0])
+    explain (uri + 1, error, why);
+  if (r < 0 && (connected || target_is_unfit (r)))
+    r = -EMEDIUMTYPE;
+  if (r == 0)
     r = target_start (*target);
-  if (r < 0)
+  if (r < 0 && connected)
     (*target)->ops->free (*target);
   return r;
 }

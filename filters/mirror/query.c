@@ -202,6 +202,8 @@ query_block_jobs (struct control *c)
 #define MIRROR_TARGET                                                   \
   FIELD ("state", TEXT (target_state (st)))                             \
   FIELD ("uri", target_uri (c))                                         \
+  FIELD ("reason", st->target_reason[0] ? TEXT (st->target_reason)      \
+         : json_null ())                                                \
   FIELD ("reconnects", NUMBER (st->reconnects))                         \
   FIELD_IF (knows_target (st), "size", NUMBER (st->target_size))        \
   FIELD_IF (knows_target (st), "minimum-block-size",                    \

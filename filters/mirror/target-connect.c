@@ -504,6 +504,17 @@ target_is_unreachable (int err)
   }
 }
 
+bool
+target_is_unfit (int err)
+{
+  switch (-err) {
+  case ENOMEM: case EMFILE: case ENFILE: case ECANCELED: case EBUSY:
+    return false;
+  default:
+    return err < 0 && !target_is_unreachable (err);
+  }
+}
+
 int
 target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
                 struct target **target, char *error)

@@ -113,6 +113,16 @@ target_public_uri (const char *uri)
   return r;
 }
 
+const char *
+target_error_reason (const char *error, const char *public_uri)
+{
+  const size_t len = strlen (public_uri);
+  const size_t skip = (len > ERROR_URI_MAX
+                       ? ERROR_URI_MAX + strlen ("...") : len) + strlen (": ");
+
+  return strlen (error) > skip ? error + skip : error;
+}
+
 void
 target_error (char *error, const char *uri, const char *fmt, ...)
 {

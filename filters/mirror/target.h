@@ -45,6 +45,13 @@ extern int target_connect_unless (const _Atomic bool *stop, const char *uri,
  */
 extern bool target_is_unreachable (int err);
 
+/* ... that one is there, and unfit?  Of neither is what went wrong here. */
+extern bool target_is_unfit (int err);
+
+/* What follows the URI, as it may be shown, in such a line. */
+extern const char *target_error_reason (const char *error,
+                                        const char *public_uri);
+
 /* Is it fit to be the mirror of a source of that many bytes, with granules
  * of that many bytes?  0 or -EINVAL with a line in error.
  */

@@ -47,12 +47,13 @@ reconnect (struct sim *sim, const _Atomic bool *stop, struct target **target)
 /* where: how many pivots there had been when the job began. */
 int
 sim_reopen (void *vp, const char *where, const _Atomic uint64_t *timeout_ns,
-            const _Atomic bool *stop, struct target **target)
+            const _Atomic bool *stop, struct target **target, char *why)
 {
   struct sim *sim = vp;
   const unsigned pivots = sim->w.pivots;
 
   (void) timeout_ns;
+  (void) why;
   if (strtoul (where, NULL, 10) == pivots)
     return reconnect (sim, stop, target);
   sched_trace ("the clients' disk is opened again", 0, 0, 0, 0);

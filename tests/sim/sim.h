@@ -127,7 +127,8 @@ extern enum copy_mode sim_random_mode (struct sim *sim);
 /* orders.c */
 extern int sim_reopen (void *sim, const char *where,
                        const _Atomic uint64_t *timeout_ns,
-                       const _Atomic bool *stop, struct target **target);
+                       const _Atomic bool *stop, struct target **target,
+                       char *why);
 extern void sim_complete (struct sim *sim);
 extern void sim_release (struct sim *sim);
 extern void sim_fence (struct sim *sim, bool enable);

@@ -68,6 +68,32 @@ START_TEST (lost_and_back)
 }
 END_TEST
 
+/* One line for each, however many tries there are. */
+START_TEST (lost_refused_and_back)
+{
+  struct mirror_event unfit = state ("offline", "it is read-only");
+
+  unfit.unfit = true;
+  ck_assert_str_eq (at (1, state ("offline", "gone")),
+                    "mirror: target offline: gone");
+  ck_assert_str_eq (at (20, state ("offline", "Connection refused")), "");
+  ck_assert_str_eq (at (40, unfit),
+                    "mirror: target refused: it is read-only");
+  ck_assert_str_eq (at (60, state ("offline", "Connection refused")), "");
+  ck_assert_str_eq (at (80, state ("online", "another disk")),
+                    "mirror: target is back: another disk");
+  ck_assert_str_eq (at (100, state ("online", NULL)), "");
+
+  /* One that has never been there, and is not the right one. */
+  ck_assert_str_eq (at (120, state ("connecting", "not there")), "");
+  unfit.target_state = "connecting";
+  ck_assert_str_eq (at (140, unfit),
+                    "mirror: target refused: it is read-only");
+  ck_assert_str_eq (at (160, state ("online", NULL)),
+                    "mirror: target is back");
+}
+END_TEST
+
 START_TEST (what_is_said)
 {
   ck_assert_str_eq (at (1, failure (true, ENOSPC)),
@@ -140,6 +166,7 @@ main (void)
 
   tcase_add_checked_fixture (tc, setup, teardown);
   tcase_add_test (tc, lost_and_back);
+  tcase_add_test (tc, lost_refused_and_back);
   tcase_add_test (tc, what_is_said);
   tcase_add_test (tc, repeats_are_counted);
   tcase_add_test (tc, long_texts_are_cut);

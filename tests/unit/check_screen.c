@@ -28,7 +28,7 @@ none (void)
     .io_status = "?",
     .last_id = "?", .last_end = "?", .last_error = "", .verdict = "none",
     .eta = -1, .source_size = 512 * MiB, .clients = 2,
-    .target_state = "none", .target_uri = "?",
+    .target_state = "none", .target_uri = "?", .target_reason = "",
     .error_side = "?", .error_op = "?", .error_text = "?",
   };
 }
@@ -80,6 +80,7 @@ offline (void)
 
   l.verdict = "offline";
   l.target_state = "offline";
+  l.target_reason = "the export is read-only";
   l.eta = -1;
   l.copy_rate = 0;
   l.have_error = true;
@@ -189,7 +190,8 @@ START_TEST (whole_screens)
           "bytes     copied 100 MiB, zeroed 0 B, teed 0 B, tracked 2.9 KiB,"
           " skipped 0 B\n"
           "source    512 MiB, clients: 2\n"
-          "target    nbd://otherhost/, offline, connections: 4\n");
+          "target    nbd://otherhost/, offline, connections: 4,"
+          " the export is read-only\n");
   expect (stopped (), NULL, plain,
           "job       mirror: paused, background, stopped by a full disk\n"
           "verdict   paused\n"
@@ -419,12 +421,13 @@ START_TEST (hostile_texts)
   unsigned i;
 
   for (i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-    l.id = l.target_uri = l.error_text = l.job_error = l.verdict = texts[i];
+    l.id = l.target_uri = l.error_text = l.job_error = l.verdict =
+      l.target_reason = texts[i];
     check_widths (&l, &h);
   }
   memset (longest, 'x', sizeof longest);
   longest[sizeof longest - 1] = '\0';
-  l.id = l.target_uri = l.error_text = longest;
+  l.id = l.target_uri = l.error_text = l.target_reason = longest;
   l.len = l.offset = l.copy_rate = l.dirty_rate = UINT64_MAX;
   l.eta = INT64_MAX;
   check_widths (&l, &h);

@@ -26,6 +26,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,34 +68,47 @@ jitter (uint64_t ns, uint64_t seed)
   return ns - ns / 4 + (ns / 2) * ((x >> 40) & 0xff) / 0xff;
 }
 
+/* Is it what it was, as far as it says?  Else the reason is in why. */
 static bool
-fits (const struct job *job, const struct target *t)
+fits (const struct job *job, const struct target *t, char *why)
 {
   const struct target *old = &job->session.facts;
 
   if (job->target_size != 0 && t->size != job->target_size)
     return false;
   if (t->block > job->pair.granularity)
-    return false;
-  return !job->session.had_one ||
-    (t->size == old->size && (t->can_flush || !old->can_flush));
+    snprintf (why, MIRROR_REASON_MAX, "its minimum block size, %" PRIu32
+              ", is larger than the granularity, %" PRIu64, t->block,
+              job->pair.granularity);
+  else if (job->session.had_one && t->size != old->size)
+    snprintf (why, MIRROR_REASON_MAX, "its size is %" PRIu64 " bytes, not %"
+              PRIu64 " any more", t->size, old->size);
+  else if (job->session.had_one && old->can_flush && !t->can_flush)
+    snprintf (why, MIRROR_REASON_MAX, "it cannot flush any more");
+  else
+    return true;
+  return false;
 }
 
-/* No session yet: say why, once for each reason. */
+/* No session yet: say why, once for each reason in a row. */
 static void
-tell_failure (struct job *job, int err)
+tell_failure (struct job *job, int err, const char *why)
 {
   struct mirror_event ev = {
     .kind = EVENT_TARGET_STATE,
     .target_state = job->session.had_one ? "offline" : "connecting",
-    .error = err == -EMEDIUMTYPE
-      ? "its size, block size or flush is not what it was"
-      : error_text (-err),
+    .error = why[0] ? why : error_text (-err), .unfit = err == -EMEDIUMTYPE,
   };
 
-  if (err == job->session.told_err || atomic_load (&job->stop))
+  if (atomic_load (&job->stop))
     return;
-  job->session.told_err = err;
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    if (strcmp (job->session.reason, ev.error) == 0)
+      return;
+    job_set_reason_locked (job, ev.error);
+  }
   job_event (job, &ev);
 }
 
@@ -103,25 +118,25 @@ try_connect_locked (struct job *job)
   struct mirror *m = job->m;
   const struct mirror_config *config = &m->config;
   struct target *t = NULL;
+  char why[MIRROR_REASON_MAX] = "";
   int r = -ENOTCONN;
 
   job->session.connecting = true;
   mutex_unlock (&m->lock);
   if (config->reopen && job->where)
     r = config->reopen (config->event_opaque, job->where, &job->timeout_ns,
-                        &job->stop, &t);
-  if (r == 0 && !fits (job, t)) {
+                        &job->stop, &t, why);
+  if (r == 0 && !fits (job, t, why)) {
     t->ops->free (t);
     r = -EMEDIUMTYPE;
   }
   if (r < 0)
-    tell_failure (job, r);
+    tell_failure (job, r, why);
   mutex_lock (&m->lock);
   job->session.connecting = false;
   if (r == 0) {
     job->session.fresh = t;
     job->session.delay_ns = 0;
-    job->session.told_err = 0;
     cond_signal (&job->wake);
     return;
   }
@@ -384,7 +399,7 @@ take_fresh (struct job *job)
 }
 
 static void
-go_on (struct job *job)
+go_on (struct job *job, const char *reason)
 {
   struct mirror *m = job->m;
 
@@ -392,6 +407,8 @@ go_on (struct job *job)
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
     job->session.checking = false;
+    if (!job->lost)
+      job_set_reason_locked (job, reason);
     if (job->session.had_one)
       job->session.reconnects++;
     job->session.had_one = true;
@@ -425,6 +442,6 @@ job_session_begin (struct job *job)
     pair_mark (p, (struct range) { 0, p->size });
     ev.error = "its content is not the one it had: all is copied again";
   }
-  go_on (job);
+  go_on (job, ev.error);
   job_event (job, &ev);
 }

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "cleanup.h"
@@ -87,6 +88,7 @@ job_lost_locked (struct job *job, int err)
   flusher_session_lost (job->pair.flusher);
   job->lost = true;
   job->lost_err = err;
+  job_set_reason_locked (job, error_text (-err));
   cond_signal (&job->wake);
 }
 
@@ -137,6 +139,13 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
 }
 
 /*-- small things -------------------------------------------------------*/
+
+void
+job_set_reason_locked (struct job *job, const char *reason)
+{
+  snprintf (job->session.reason, sizeof job->session.reason, "%s",
+            reason ? reason : "");
+}
 
 void
 job_event (struct job *job, struct mirror_event *ev)

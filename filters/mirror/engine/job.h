@@ -125,7 +125,7 @@ struct job {
     bool checking;              /* it is used, but not teed to yet */
     bool had_one;
     struct target facts;        /* what the latest was like */
-    int told_err;               /* why the latest try failed; its thread's */
+    char reason[MIRROR_REASON_MAX];     /* of its state; "" = none */
     unsigned reconnects;
     uint64_t due_ns, delay_ns;
     uint64_t lost_ns[3];        /* the latest losses, the last is the latest */
@@ -192,6 +192,7 @@ struct mirror {
   bool have_thread;             /* to be joined */
   bool left_late;               /* of the job before, or of the process before,
                                  * something may still arrive at a leg */
+  char disk_reason[MIRROR_REASON_MAX];  /* of the state of pivoted */
   struct mirror_status last;    /* last_job only */
 };
 
@@ -347,6 +348,11 @@ extern void job_show_pause (struct job *job);
 /* Tell that the barrier of mirror_hold has fallen. */
 extern void job_tell_released (struct mirror *m, const char *reason,
                                uint64_t held_ns);
+
+/* Why the job's target is in the state that it is in; NULL: none.  Under
+ * mirror.lock.
+ */
+extern void job_set_reason_locked (struct job *job, const char *reason);
 
 /* Send an event; fills in the id.  No locks held. */
 extern void job_event (struct job *job, struct mirror_event *ev);

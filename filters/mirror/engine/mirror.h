@@ -93,6 +93,8 @@ struct mirror_event {
   enum on_error action;         /* of JOB_ERROR; never ON_ERROR_ENOSPC */
   struct range range;
   const char *target_state;
+  bool unfit;                   /* TARGET_STATE: a server is there, but not
+                                 * with the target */
   bool synced;
   const char *operation;        /* "pivot", "detach" */
   uint64_t pause_ns, held_ns;
@@ -104,6 +106,8 @@ struct mirror_event {
  */
 typedef void mirror_event_fn (void *opaque, const struct mirror_event *ev);
 
+#define MIRROR_REASON_MAX 512u
+
 struct mirror_config {
   uint64_t size;                /* of the source, bytes; constant */
   struct clock *clock;
@@ -112,11 +116,14 @@ struct mirror_config {
   /* Connect once more to the target of a job, also after clients were moved to
    * it; where is the job's.  Blocks, for at most *timeout_ns, which may change
    * meanwhile, but returns soon with -ECANCELED when *stop becomes true.
-   * 0 and *target, or -errno.  NULL: impossible.
+   * 0 and *target, or -errno, maybe with the reason in why, one line of at most
+   * MIRROR_REASON_MAX bytes; -EMEDIUMTYPE: a server is there, but what it has
+   * cannot be the target.  NULL: impossible.
    */
   int (*reopen) (void *opaque, const char *where,
                  const _Atomic uint64_t *timeout_ns,
-                 const _Atomic bool *stop, struct target **target);
+                 const _Atomic bool *stop, struct target **target,
+                 char *why);
   uint64_t backoff_min_ns;      /* 0: half a second */
   uint64_t tidy_ns;             /* see job-tidy.c; 0: five seconds */
 
@@ -350,6 +357,8 @@ struct mirror_status {
   uint64_t len, offset;         /* len - offset = the sum of these four */
   uint64_t dirty_bytes, inflight_bytes, suspect_bytes, unscanned_bytes;
   bool target_online, target_connecting;
+  char target_reason[MIRROR_REASON_MAX];        /* of its state, also of the
+                                 * clients' disk after a pivot; "" = none */
   uint64_t target_size;
   uint32_t target_block;        /* the least it takes, bytes */
   unsigned connections;

@@ -37,6 +37,9 @@ get_target_locked (struct job *job, struct mirror_status *st)
   st->target_connecting = !st->target_online &&
     (!job->session.had_one || job->session.connecting);
   st->reconnects = job->session.reconnects;
+  if (job->status <= JOB_STANDBY)       /* later it has none */
+    memcpy (st->target_reason, job->session.reason,
+            sizeof st->target_reason);
   st->target_size = t->size;
   st->target_block = t->block;
   st->connections = t->connections;
@@ -63,6 +66,8 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   st->pivoted = m->pivoted != NULL;
   st->pivoted_online = m->pivoted && pivoted_online (m->pivoted);
   st->reconnects = m->pivoted ? pivoted_reconnects (m->pivoted) : 0;
+  if (m->pivoted)
+    memcpy (st->target_reason, m->disk_reason, sizeof st->target_reason);
   if (!job || job->status == JOB_UNDEFINED || job->status == JOB_NULL)
     return;
 

@@ -10,6 +10,8 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "cleanup.h"
 #include "errtext.h"
@@ -224,20 +226,35 @@ all_halt (struct job *job, uint64_t *began_ns, const char **why)
 
 /*-- what follows -------------------------------------------------------*/
 
+/* What has become of the clients' disk; not twice the same reason in a row. */
+static void
+tell_pivoted (struct mirror *m, const char *state, const char *reason,
+              bool unfit)
+{
+  struct mirror_event ev = { .kind = EVENT_TARGET_STATE, .unfit = unfit,
+                             .target_state = state, .error = reason };
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    if (unfit && strcmp (m->disk_reason, reason) == 0)
+      return;
+    snprintf (m->disk_reason, sizeof m->disk_reason, "%s",
+              reason ? reason : "");
+  }
+  if (m->config.event)
+    m->config.event (m->config.event_opaque, &ev);
+}
+
 static void
 on_pivoted_changed (void *opaque, int err, bool forgot)
 {
   struct mirror *m = opaque;
-  struct mirror_event ev = {
-    .kind = EVENT_TARGET_STATE,
-    .target_state = err ? "offline" : "pivoted",
-    .error = err ? error_text (-err) : NULL,
-  };
 
   if (forgot)
     job_mark_all (m);
-  if (m->config.event)
-    m->config.event (m->config.event_opaque, &ev);
+  tell_pivoted (m, err ? "offline" : "pivoted",
+                err ? error_text (-err) : NULL, false);
 }
 
 static int
@@ -245,14 +262,17 @@ reopen (void *opaque, const char *where, const _Atomic uint64_t *timeout_ns,
         const _Atomic bool *stop, struct target **target)
 {
   struct mirror *m = opaque;
+  char why[MIRROR_REASON_MAX] = "";
   int r;
 
   if (!m->config.reopen)
     return -ENOTCONN;
   r = m->config.reopen (m->config.event_opaque, where, timeout_ns, stop,
-                        target);
+                        target, why);
   if (r == 0)
     mirror_watch (m, *target);
+  else if (r == -EMEDIUMTYPE)
+    tell_pivoted (m, "offline", why[0] ? why : error_text (-r), true);
   return r;
 }
 
