@@ -314,8 +314,9 @@ static void
 give_back (struct copiers *c, struct range candidate)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+  const uint64_t now = c->p->clock->now_ns (c->p->clock);
 
-  retry_failed (&c->retry, candidate, c->p->clock->now_ns (c->p->clock));
+  retry_failed (&c->retry, candidate, now, now);
   piece_done_locked (c);
 }
 

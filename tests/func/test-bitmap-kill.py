@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The proxy is killed at random moments under load, in both modes.  Each time:
+
+* whatever differs between the two disks is in a region that the intent file
+  says may differ, as it is after the kill, and before anything is restarted;
+* a restart copies no more than that, and then both disks are the same;
+* clients find what they have written (the oracle checks it).
+
+The proxy is in one process with its source, so the source stands still then.
+The target may still carry out what it has been sent: it is ended, which is a
+fence, so that the suspect time can be 0 here.  STRESS: two thousand kills, and
+the figures."""
+
+import os
+import random
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
+from dead import Scene  # noqa: E402
+from mirrortest import BUILD, STRESS, Test, wait_for  # noqa: E402
+
+KILLS = 1000 if STRESS else 12          # in each mode
+SIZE = (64 << 20) + 1536
+BLOCK = 512
+REGION = 1 << 20
+
+
+def dirty_ranges(path):
+    out = subprocess.run([os.path.join(BUILD, "nbdmirror"), "bitmap", path,
+                          "--ranges"], check=True, capture_output=True,
+                         text=True).stdout
+    return [tuple(int(x) for x in line.split()) for line in out.splitlines()]
+
+
+def covered(ranges, offset):
+    return any(start <= offset < start + length for start, length in ranges)
+
+
+def differing(a, b):
+    """Offsets of blocks that differ."""
+    with open(a, "rb") as f, open(b, "rb") as g:
+        offset = 0
+        while True:
+            x, y = f.read(1 << 20), g.read(1 << 20)
+            assert len(x) == len(y), "the disks are not of one size"
+            if not x:
+                return
+            if x != y:
+                for at in range(0, len(x), BLOCK):
+                    if x[at:at + BLOCK] != y[at:at + BLOCK]:
+                        yield offset + at
+            offset += len(x)
+
+
+class Killed(Scene):
+    def __init__(self, t, mode):
+        super().__init__(t, mode, SIZE)
+        self.file = t.path("bitmap")
+        self.keys.update({"mirror-bitmap": self.file,
+                          "mirror-suspect-time": 0})
+        self.rng = random.Random("%s %s" % (mode, os.environ.get("SEED", 1)))
+        self.copied = []
+
+    def start(self):
+        self.target()
+        self.mirror("-t", "8")
+
+    def load(self):
+        return super().load(
+            "--reconnect", "--overlap", "--from=%d" %
+            self.rng.choice([0, 4 << 20, 40 << 20]), "--length=20M",
+            "--weights=write=50,read=10,zero=10,trim=5,flush=%d" %
+            self.rng.choice([0, 2, 10]))
+
+    def kill(self):
+        """Both, the target in order."""
+        self.qmp.close()
+        self.t.kill("proxy")
+        self.t.stop("target")
+        ranges = dirty_ranges(self.file)
+        for at in differing(self.source, self.disk):
+            assert covered(ranges, at), \
+                "%d differs, but is not in %s" % (at, ranges)
+        return sum(length for _, length in ranges)
+
+    def round(self):
+        load = self.load()
+        load.more(self.rng.randrange(1, 3000))
+        recorded = self.kill()
+        self.start()
+        self.quiet(load)
+        self.online()
+        self.t.wait_equal(self.qmp)
+        mirror = self.qmp.mirror()
+        written = mirror["copied-bytes"] + mirror["zeroed-bytes"]
+        self.qmp.close()
+        self.t.stop("proxy")
+        self.t.stop("target")
+        assert not list(differing(self.source, self.disk)), "not identical"
+        self.copied.append((recorded, written))
+        self.start()
+
+
+def run(mode):
+    with Test() as t, Killed(t, mode) as s:
+        s.start()
+        s.qmp.wait(lambda q: q.job()["ready"])
+        # The first copy is of everything.
+        wait_for(lambda: s.qmp.mirror()["bitmap"]["dirty-bytes"] < SIZE // 4,
+                 "nothing retires")
+        for _ in range(KILLS):
+            s.round()
+        recorded = sorted(x for x, _ in s.copied)
+        written = sorted(x for _, x in s.copied)
+        print("%s: %d kills; recorded p50 %d, p99 %d bytes; copied again p50 "
+              "%d, p99 %d bytes of %d" %
+              (mode, KILLS, recorded[len(recorded) // 2],
+               recorded[len(recorded) * 99 // 100],
+               written[len(written) // 2], written[len(written) * 99 // 100],
+               SIZE))
+        assert written[len(written) // 2] < SIZE // 2, "all is copied again"
+        s.end()
+        s.qmp = None
+
+
+for m in "write-blocking", "background":
+    run(m)
