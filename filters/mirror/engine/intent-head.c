@@ -176,6 +176,22 @@ end_head (struct intent *in)
   return r;
 }
 
+/* The same, and W is everything from here on. */
+static int
+end_everything (struct intent *in)
+{
+  int r = write_head (in);
+
+  if (r == 0)
+    intent_all_recorded (in);
+  else {
+    intent_lose (in);
+    r = in->broken ? -EIO : 0;
+  }
+  intent_end_writing (in);
+  return r;
+}
+
 /*-- life ---------------------------------------------------------------*/
 
 /* Words and what goes with them.  All regions are recorded. */
@@ -192,16 +208,20 @@ make_words (struct intent *in, const struct intent_head *head)
     free (batch);
     return -ENOMEM;
   }
-  free (in->words);
-  free (in->wanted);
-  free (in->batch);
-  in->words = words;
-  in->wanted = wanted;
-  in->batch = batch;
-  in->regions = regions;
-  in->pages = pages;
-  in->shift = (unsigned) __builtin_ctzll (head->region);
-  atomic_store (&in->recorded, regions);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock); /* for intent_ask */
+
+    free (in->words);
+    free (in->wanted);
+    free (in->batch);
+    in->words = words;
+    in->wanted = wanted;
+    in->batch = batch;
+    in->regions = regions;
+    in->pages = pages;
+    in->shift = (unsigned) __builtin_ctzll (head->region);
+    atomic_store (&in->recorded, regions);
+  }
   return 0;
 }
 
@@ -239,6 +259,18 @@ load_pages (struct intent *in)
   }
 }
 
+static void
+free_memory (struct intent *in)
+{
+  cond_destroy (&in->changed);
+  mutex_destroy (&in->lock);
+  free (in->words);
+  free (in->wanted);
+  free (in->batch);
+  free (in->buf);
+  free (in);
+}
+
 int
 intent_new (struct intent **ret, struct intent_io *io,
             const struct intent_head *head, int copy, struct clock *clock,
@@ -247,15 +279,15 @@ intent_new (struct intent **ret, struct intent_io *io,
   struct intent *in = calloc (1, sizeof *in);
   int r = -ENOMEM;
 
-  if (in) {
-    in->buf = malloc (INTENT_RUN * INTENT_PAGE_SIZE);
-    if (in->buf)
-      r = make_words (in, head);
-  }
+  if (!in)
+    return r;
+  mutex_init (&in->lock);
+  cond_init (&in->changed);
+  in->buf = malloc (INTENT_RUN * INTENT_PAGE_SIZE);
+  if (in->buf)
+    r = make_words (in, head);
   if (r < 0) {
-    if (in)
-      free (in->buf);
-    free (in);
+    free_memory (in);
     return r;
   }
   in->io = io;
@@ -265,8 +297,6 @@ intent_new (struct intent **ret, struct intent_io *io,
   in->head = *head;
   in->copy = copy;
   in->generation = head->generation;
-  mutex_init (&in->lock);
-  cond_init (&in->changed);
   if (head->state == INTENT_RUNNING)
     load_pages (in);
   *ret = in;
@@ -280,13 +310,7 @@ intent_free (struct intent *in)
     return;
   assert (!in->writing);
   in->io->ops->free (in->io);
-  cond_destroy (&in->changed);
-  mutex_destroy (&in->lock);
-  free (in->words);
-  free (in->wanted);
-  free (in->batch);
-  free (in->buf);
-  free (in);
+  free_memory (in);
 }
 
 /*-- all of it ----------------------------------------------------------*/
@@ -331,8 +355,7 @@ intent_start (struct intent *in, const char *target, uint64_t target_size,
     return r;
   }
   try_again (in);
-  intent_all_recorded (in);
-  return end_head (in);
+  return end_everything (in);
 }
 
 int
@@ -350,23 +373,13 @@ intent_resume (struct intent *in)
 int
 intent_everything (struct intent *in)
 {
-  int r;
-
   begin_head (in);
   if (in->head.state != INTENT_RUNNING || in->lost) {
     intent_end_writing (in);
     return 0;
   }
   in->next.epoch++;
-  r = write_head (in);
-  if (r == 0)
-    intent_all_recorded (in);
-  else {
-    intent_lose (in);
-    r = in->broken ? -EIO : 0;
-  }
-  intent_end_writing (in);
-  return r;
+  return end_everything (in);
 }
 
 int

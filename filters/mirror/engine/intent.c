@@ -209,6 +209,29 @@ want_locked (struct intent *in, uint64_t first, uint64_t end)
   }
 }
 
+/* Ask for what is not recorded of [first, end), and write it or wait for a
+ * while.
+ */
+static int
+push_locked (struct intent *in, uint64_t first, uint64_t end,
+             uint64_t deadline_ns)
+{
+  const uint64_t now = in->clock->now_ns (in->clock);
+  uint64_t until = deadline_ns;
+
+  if (now >= deadline_ns)
+    return -EIO;
+  want_locked (in, first, end);
+  if (!in->writing && (!in->broken || now >= in->retry_ns)) {
+    record_locked (in);
+    return 0;
+  }
+  if (in->broken && !in->writing && in->retry_ns < deadline_ns)
+    until = in->retry_ns;
+  in->clock->wait_until (in->clock, &in->changed, &in->lock, until);
+  return 0;
+}
+
 /* The same for who has to wait.  What he needs up to `end` is asked for at
  * once.
  */
@@ -217,23 +240,12 @@ enter_slowly (struct intent *in, uint64_t region, uint64_t end,
               uint64_t deadline_ns)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
-  uint64_t now, until;
+  int r = 0;
 
   in->waits++;
-  while (!enter (in, region)) {
-    now = in->clock->now_ns (in->clock);
-    if (now >= deadline_ns)
-      return -EIO;
-    want_locked (in, region, end);
-    if (!in->writing && (!in->broken || now >= in->retry_ns))
-      record_locked (in);
-    else {
-      until = in->broken && !in->writing && in->retry_ns < deadline_ns
-        ? in->retry_ns : deadline_ns;
-      in->clock->wait_until (in->clock, &in->changed, &in->lock, until);
-    }
-  }
-  return 0;
+  while (r == 0 && !enter (in, region))
+    r = push_locked (in, region, end, deadline_ns);
+  return r;
 }
 
 int
@@ -260,6 +272,32 @@ void
 intent_end (struct intent *in, struct range r)
 {
   leave (in, region_of (in, r.start), region_of (in, r.end - 1) + 1);
+}
+
+static bool
+is_recorded (struct intent *in, uint64_t first, uint64_t end)
+{
+  for (; first < end; ++first)
+    if (atomic_load (&in->words[first]) & (WORD_CLEAN | WORD_RETIRING))
+      return false;
+  return true;
+}
+
+int
+intent_ask (struct intent *in, struct range r, uint64_t deadline_ns)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+  uint64_t first, end;
+  int err = 0;
+
+  while (err == 0) {
+    first = region_of (in, r.start);
+    end = region_of (in, r.end - 1) + 1;
+    if (is_recorded (in, first, end))
+      break;
+    err = push_locked (in, first, end, deadline_ns);
+  }
+  return err;
 }
 
 /*-- retiring -----------------------------------------------------------*/

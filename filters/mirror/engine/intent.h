@@ -84,6 +84,12 @@ extern int intent_begin (struct intent *in, struct range r,
                          uint64_t deadline_ns);
 extern void intent_end (struct intent *in, struct range r);
 
+/* Block until what r touches is recorded, without being active there: for who
+ * has no mirror, after intent_finish has failed.  0, or -EIO at the deadline.
+ */
+extern int intent_ask (struct intent *in, struct range r,
+                       uint64_t deadline_ns);
+
 /*-- retiring -----------------------------------------------------------*/
 
 /* How many recorded regions have not been active since the latest

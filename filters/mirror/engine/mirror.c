@@ -129,19 +129,15 @@ refuse_request (struct mirror *m, unsigned refuse,
 {
   const struct range r = { req->offset, req->offset + req->count };
   struct clock *clock = m->config.clock;
-  int err = 0;
 
   if (refuse & REFUSE_FENCED)
     return -EPERM;
   if (refuse & REFUSE_SHUT)
     return -ESHUTDOWN;
-  if ((refuse & REFUSE_RECORD) && regime->kind == REGIME_NONE) {
-    err = intent_begin (m->intent, r, clock->now_ns (clock) +
-                        atomic_load (&m->record_ns));
-    if (err == 0)
-      intent_end (m->intent, r);
-  }
-  return err;
+  if ((refuse & REFUSE_RECORD) && regime->kind == REGIME_NONE)
+    return intent_ask (m->intent, r, clock->now_ns (clock) +
+                       atomic_load (&m->record_ns));
+  return 0;
 }
 
 static int
@@ -496,6 +492,8 @@ mirror_start (struct mirror *m, const struct job_params *params,
     source = current_source (m);
   if (m->intent)
     before = intent_state (m->intent);
+  if (before == INTENT_RUNNING)
+    before = INTENT_FAILED;
   job = job_new (m, params, source, target, &r);
   if (job)
     r = record_start (m, params, target);
