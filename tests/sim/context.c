@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "context.h"
@@ -28,6 +29,7 @@
 #ifdef WITH_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 #ifdef WITH_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -134,4 +136,21 @@ context_leave (struct context *c)
 #ifdef WITH_ASAN
   __sanitizer_finish_switch_fiber (c->fake_stack, NULL, NULL);
 #endif
+}
+
+void
+context_abandon (struct context *c)
+{
+  if (c->ended)
+    return;
+  /* What a register points to hangs on it, too. */
+  memcpy (c->stack + GUARD_SIZE, &c->uc, sizeof c->uc);
+#ifdef WITH_ASAN
+  __lsan_register_root_region (c->stack + GUARD_SIZE, STACK_SIZE - GUARD_SIZE);
+#endif
+#ifdef WITH_TSAN
+  __tsan_destroy_fiber (c->fiber);
+#endif
+  c->stack = NULL;
+  c->ended = true;
 }

@@ -16,7 +16,7 @@ struct context {
   char *stack;                  /* kept for the next one */
   void (*fn) (void *);
   void *arg;
-  bool ended;                   /* fn has returned */
+  bool ended;                   /* fn has returned, or it was abandoned */
   void *fake_stack, *fiber;     /* sanitizers */
 };
 
@@ -30,5 +30,10 @@ extern void context_enter (struct context *c);
 
 /* From c, which is running: back to the main context. */
 extern void context_leave (struct context *c);
+
+/* c, which is not running, will never go on.  Its stack stays, so that what
+ * hangs on it does not pass for lost.  *c may be used again.
+ */
+extern void context_abandon (struct context *c);
 
 #endif /* SIM_CONTEXT_H */

@@ -69,6 +69,7 @@ static struct coroutine co[MAX_COROUTINES];
 static unsigned nr_co;
 static int current = -1;
 static int last;                /* who ran last */
+static int first_of_all;        /* see sched_be_first; -1: nobody */
 static uint64_t random_state, run_seed;
 static uint64_t now, steps, max_steps, hash;
 static struct style style;
@@ -325,6 +326,22 @@ sched_anybody_wants (const void *arg)
 }
 
 void
+sched_be_first (void)
+{
+  first_of_all = current;
+}
+
+void
+sched_kill_others (void)
+{
+  assert (current == 0);
+  sched_trace ("all others are killed", 0, 0, 0, 0);
+  while (nr_co > 1)
+    context_abandon (&co[--nr_co].context);
+  last = 0;
+}
+
+void
 sched_sleep (uint64_t ns)
 {
   const uint64_t until = now + ns;
@@ -454,6 +471,16 @@ pick (const int *list, unsigned n)
   return best;
 }
 
+static void
+go_on_with (int who)
+{
+  last = who;
+  add_to_hash (last);
+  current = last;
+  context_enter (&co[last].context);
+  current = -1;
+}
+
 /* Returns false when all coroutines have ended. */
 static bool
 step (void)
@@ -477,19 +504,17 @@ step (void)
 
   if (n == 0 && io == 0 && deadline == NO_DEADLINE)
     sched_fail ("deadlock", "no coroutine can go on");
-  if ((n == 0 && io == 0) ||
-      (deadline - now < EAGER_NS && sched_percent (style.jump_percent)))
+  if (first_of_all >= 0 && can_go_on (&co[first_of_all]))
+    go_on_with (first_of_all);
+  else if ((n == 0 && io == 0) ||
+           (deadline - now < EAGER_NS && sched_percent (style.jump_percent)))
     jump (deadline);
   else if (io > 0 && (n == 0 || sched_percent (style.io_percent)))
     hooks.io_step (hooks.opaque);
   else {
     if (sched_rand (1000) < style.spurious_permille)
       wake_one_spuriously ();
-    last = pick (list, n);
-    add_to_hash (last);
-    current = last;
-    context_enter (&co[last].context);
-    current = -1;
+    go_on_with (pick (list, n));
   }
   if (hooks.check)
     hooks.check (hooks.opaque);
@@ -522,6 +547,7 @@ sched_run (uint64_t seed, uint64_t limit, const struct sched_hooks *h,
   random_state = mix (seed);
   steps = lines = hash = 0;
   last = 0;
+  first_of_all = -1;
   now = UINT64_C (1000000000) + sched_rand (1000000000);
   max_steps = limit;
   hooks = h ? *h : no_hooks;

@@ -82,6 +82,17 @@ extern bool sched_anybody_on (const void *channel);
 /* Does anybody wait, or sleep and then wait, for arg? */
 extern bool sched_anybody_wants (const void *arg);
 
+/* From now on the running coroutine goes on as soon as it can, before all
+ * others and before I/O.
+ */
+extern void sched_be_first (void);
+
+/* All other coroutines end where they are, like the threads of a process that
+ * is killed; their numbers are given anew.  What they have allocated stays,
+ * and counts as used.  Only for the first coroutine.
+ */
+extern void sched_kill_others (void);
+
 /*-- for everybody ------------------------------------------------------*/
 
 /* Fake time; advances a little with each step and jumps. */

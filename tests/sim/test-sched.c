@@ -175,6 +175,62 @@ timeouts (void *arg)
   mutex_destroy (&lock);
 }
 
+/*-- a process that is killed -------------------------------------------*/
+
+static unsigned lives, ends;
+
+static void
+never_ends (void *arg)
+{
+  char *mine = malloc (100);
+
+  (void) arg;
+  if (!mine)
+    abort ();
+  memset (mine, 1, 100);
+  mutex_lock (&lock);
+  while (mine[sched_rand (100)] == 1)
+    cond_wait (&changed, &lock);
+  free (mine);
+}
+
+static bool
+enough (void *arg)
+{
+  return sched_steps () >= *(uint64_t *) arg;
+}
+
+/* Each life leaves threads in the middle of anything, a mutex that one of them
+ * holds and memory; the next begins anew.
+ */
+static void
+killed (void *arg)
+{
+  struct thread t[THREADS];
+  uint64_t until;
+  unsigned i;
+
+  (void) arg;
+  sched_be_first ();
+  for (lives = 0; lives < 5; lives++) {
+    mutex_init (&lock);
+    cond_init (&changed);
+    inside = 0;
+    for (i = 0; i < THREADS; i++)
+      if (thread_start (&t[i], "life", i == 0 ? never_ends : enters,
+                        NULL) != 0)
+        abort ();
+    until = sched_steps () + sched_rand (60);
+    sched_wait (enough, &until, "the end of a life");
+    /* Here at once, when it was time. */
+    if (sched_steps () > until + 1)
+      broken = true;
+    for (i = 1; i < THREADS; i++)
+      ends += sched_ended (i + 1);
+    sched_kill_others ();
+  }
+}
+
 /*-- failures -----------------------------------------------------------*/
 
 static void
@@ -325,7 +381,12 @@ main (void)
     }
     sched_run (seed, 100000, NULL, timeouts, NULL);
     expect (!broken, "a deadline came too early or too late");
+    sched_run (seed, 100000, &hooks, killed, NULL);
+    expect (!broken, "who is first of all was not");
+    lock.sim = NULL;
   }
+  expect (ends > 0 && ends < SEEDS * 5 * (THREADS - 1) / 2,
+          "lives end too early or too late");
   expect (seen > 0 && not_seen > 0, "the observer saw only one side");
   expect (different > SEEDS * 9 / 10, "seeds do not make a difference");
   for (seed = SEEDS; seed-- > 0;) {
