@@ -139,9 +139,8 @@ intent_lose (struct intent *in)
 
   in->next = in->head;
   in->next.epoch++;
+  /* Not the newest copy: were it torn, the one before would count. */
   r = write_copy (in, in->copy == 0 ? 1 : 0);
-  if (r < 0)
-    r = write_copy (in, in->copy == 0 ? 0 : 1);
   if (r < 0) {
     r = in->io->ops->destroy (in->io);
     gone = r == 0;
