@@ -191,6 +191,20 @@ end_everything (struct intent *in)
   return r;
 }
 
+/* The same for what must be in the file as it is.  If it is not broken, what
+ * was there before still is.
+ */
+static int
+end_order (struct intent *in)
+{
+  const int r = write_head (in);
+
+  if (r < 0)
+    intent_lose (in);
+  intent_end_writing (in);
+  return r;
+}
+
 /*-- life ---------------------------------------------------------------*/
 
 /* Words and what goes with them.  All regions are recorded. */
@@ -411,7 +425,7 @@ intent_unpivot (struct intent *in)
   begin_head (in);
   in->next.state = INTENT_IDLE;
   set_text (in->next.disk, "");
-  return end_head (in);
+  return end_order (in);
 }
 
 int
@@ -419,7 +433,7 @@ intent_fence (struct intent *in, bool fenced)
 {
   begin_head (in);
   in->next.fenced = fenced;
-  return end_head (in);
+  return end_order (in);
 }
 
 int
