@@ -256,8 +256,8 @@ load_page (struct intent *in, uint64_t page, const char *buf)
   atomic_fetch_sub (&in->recorded, n);
 }
 
-/* A page that cannot be read is as one that does not count. */
-static void
+/* false: some cannot be read. */
+static bool
 load_pages (struct intent *in)
 {
   uint64_t page, n, i;
@@ -266,10 +266,43 @@ load_pages (struct intent *in)
     n = in->pages - page < INTENT_RUN ? in->pages - page : INTENT_RUN;
     if (in->io->ops->pread (in->io, in->buf, n * INTENT_PAGE_SIZE,
                             INTENT_PAGES_OFFSET +
-                            page * INTENT_PAGE_SIZE) == 0)
-      for (i = 0; i < n; ++i)
-        load_page (in, page + i, in->buf + i * INTENT_PAGE_SIZE);
+                            page * INTENT_PAGE_SIZE) < 0)
+      return false;
+    for (i = 0; i < n; ++i)
+      load_page (in, page + i, in->buf + i * INTENT_PAGE_SIZE);
   }
+  return true;
+}
+
+/* What has been read may be in a cache only, even after a good sync: the process
+ * before may have been told of an error, and have been killed then.  It is
+ * true, but not durable before it is written again.  Of pages that cannot be
+ * read the file must say that everything may differ.
+ */
+static int
+write_again (struct intent *in)
+{
+  int r = 0;
+
+  begin_head (in);
+  if (in->head.state == INTENT_RUNNING) {
+    if (load_pages (in)) {
+      memset (in->batch, 1, in->pages);
+      r = intent_write_batch (in);
+    }
+    else {
+      in->next.epoch++;
+      intent_all_recorded (in);
+    }
+  }
+  if (r == 0)
+    r = write_head (in);
+  if (r < 0) {
+    intent_lose (in);
+    r = in->broken ? -EIO : 0;
+  }
+  intent_end_writing (in);
+  return r;
 }
 
 static void
@@ -310,8 +343,12 @@ intent_new (struct intent **ret, struct intent_io *io,
   in->head = *head;
   in->copy = copy;
   in->generation = head->generation;
-  if (head->state == INTENT_RUNNING)
-    load_pages (in);
+  if (copy >= 0)
+    r = write_again (in);
+  if (r < 0) {
+    free_memory (in);
+    return r;
+  }
   *ret = in;
   return 0;
 }

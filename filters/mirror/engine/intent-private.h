@@ -61,6 +61,11 @@ struct intent {
   char *buf;                    /* INTENT_RUN pages, or a header */
 };
 
+/*-- intent.c -----------------------------------------------------------*/
+
+/* All pages of the batch, durably.  The writer's; without the lock. */
+extern int intent_write_batch (struct intent *in);
+
 /*-- intent-head.c ------------------------------------------------------*/
 
 /* Be the writer: waits until nobody is.  The lock is held; given up meanwhile. */

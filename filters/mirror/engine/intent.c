@@ -75,9 +75,8 @@ compose_page (struct intent *in, uint64_t page, char *buf)
   intent_seal_page (buf, in->head.epoch, page);
 }
 
-/* All pages of the batch, durably.  The writer's; without the lock. */
-static int
-write_batch (struct intent *in)
+int
+intent_write_batch (struct intent *in)
 {
   uint64_t page = 0, n;
   int r;
@@ -138,7 +137,7 @@ record_locked (struct intent *in)
     turn_batch (in, WORD_WANTED, WORD_WANTED | WORD_WRITING);
     mutex_unlock (&in->lock);
 
-    r = write_batch (in);
+    r = intent_write_batch (in);
 
     mutex_lock (&in->lock);
     in->syncs++;
@@ -384,7 +383,7 @@ intent_retire (struct intent *in,
   n = pick_idle (in, next, opaque);
   if (n > 0) {
     FAILPOINT ("intent-retire");
-    r = write_batch (in);
+    r = intent_write_batch (in);
     /* Also if it has failed: nobody knows what the file says. */
     turn_batch (in, WORD_RETIRING, WORD_RETIRING | WORD_CLEAN);
     atomic_fetch_sub (&in->recorded, n);

@@ -62,8 +62,9 @@ struct intent_io {
 struct intent;
 
 /* io: a file that has been laid out, whose header that counts is *head, and in
- * copy `copy` (0 or 1; -1: none has been written yet).  Reads the pages.  Takes
- * over io, when it succeeds.  lost (opaque): called once, without locks, if the
+ * copy `copy` (0 or 1; -1: none has been written yet).  Reads the pages, and
+ * writes all of it again.  -EIO: the file is broken.  Takes over io, when it
+ * succeeds.  lost (opaque): called once, without locks, if the
  * file has been given up because of an error.
  */
 extern int intent_new (struct intent **in, struct intent_io *io,
