@@ -390,12 +390,16 @@ intent_start (struct intent *in, const char *target, uint64_t target_size,
   int r = 0;
 
   begin_head (in);
+  /* Also if that cannot be written now: a later header will have it. */
+  mutex_lock (&in->lock);
+  in->head.target_size = target_size;
+  set_text (in->head.target, target);
+  mutex_unlock (&in->lock);
+  in->next = in->head;
   in->next.state = INTENT_RUNNING;
   in->next.clean = false;
   in->next.epoch++;
   in->next.granularity = granularity;
-  in->next.target_size = target_size;
-  set_text (in->next.target, target);
   if (in->next.region < granularity) {
     in->next.region = granularity;
     r = make_words (in, &in->next);
