@@ -30,7 +30,9 @@
 #define INTENT_HEADER_SIZE 16384u
 #define INTENT_PAGES_OFFSET (2u * INTENT_HEADER_SIZE)
 #define INTENT_PAGE_SIZE 512u   /* what a disk writes at once, at the least */
+#ifndef INTENT_PAGE_BITS        /* the simulator's disks are small */
 #define INTENT_PAGE_BITS ((INTENT_PAGE_SIZE - 16u) * 8u)
+#endif
 
 /* Longest of the three texts, without the final 0. */
 #define INTENT_TEXT_MAX 5000u
@@ -39,7 +41,9 @@
  * to a cold place costs, against what is copied again after a crash.  (md's
  * write-intent bitmap has 64 MiB, DRBD's activity log 4 MiB.)
  */
+#ifndef INTENT_REGION_MIN
 #define INTENT_REGION_MIN (UINT64_C (1) << 20)
+#endif
 #define INTENT_REGIONS_MAX (UINT64_C (1) << 22)
 
 /* How it is with the mirror.  Only while it is INTENT_RUNNING the pages count;

@@ -2,7 +2,16 @@
 # The simulator: the engine's own objects on fake legs, fake time and a seeded
 # scheduler.  (No -I here: sched.h is also the name of a system header.)
 
-check_PROGRAMS += tests/sim/sim tests/sim/test-sched
+check_PROGRAMS += tests/sim/sim tests/sim/test-sched tests/sim/test-intent
+
+# The simulator's disks are small: so are regions of the intent file, and its
+# pages have few of them, or there would be one.
+small_intent = -DINTENT_REGION_MIN=512 -DINTENT_PAGE_BITS=4u
+small_intent_sources = \
+	common/intent/format.c common/intent/format.h \
+	filters/mirror/engine/intent.c filters/mirror/engine/intent-head.c \
+	filters/mirror/engine/intent.h filters/mirror/engine/intent-private.h \
+	tests/sim/fake-intent.c tests/sim/fake-intent.h
 
 tests_sim_sim_SOURCES = \
 	tests/sim/checks.c tests/sim/checks-switch.c \
@@ -18,8 +27,19 @@ tests_sim_sim_SOURCES = \
 	tests/sim/start.c \
 	tests/sim/sync-sim.c \
 	tests/sim/verify.c \
-	tests/sim/workload.c
-tests_sim_sim_LDADD = libengine.la libdirty.la libintent.la
+	tests/sim/workload.c \
+	$(small_intent_sources)
+tests_sim_sim_CPPFLAGS = $(AM_CPPFLAGS) $(small_intent)
+tests_sim_sim_LDADD = libengine.la libdirty.la
+
+tests_sim_test_intent_SOURCES = \
+	tests/sim/context.c tests/sim/context.h \
+	tests/sim/sched.c tests/sim/sched.h \
+	tests/sim/sync-sim.c \
+	tests/sim/test-intent.c \
+	$(small_intent_sources)
+tests_sim_test_intent_CPPFLAGS = $(AM_CPPFLAGS) $(small_intent)
+tests_sim_test_intent_LDADD = libengine.la libdirty.la
 
 tests_sim_test_sched_SOURCES = \
 	tests/sim/context.c tests/sim/context.h \
@@ -27,7 +47,7 @@ tests_sim_test_sched_SOURCES = \
 	tests/sim/sync-sim.c \
 	tests/sim/test-sched.c
 
-TESTS += tests/sim/test-sched tests/sim/test-sim.sh
+TESTS += tests/sim/test-sched tests/sim/test-intent tests/sim/test-sim.sh
 EXTRA_DIST += tests/sim/README.md tests/sim/test-sim.sh
 
 # make check-sim-long [SIM_SEEDS=N] [SIM_FIRST=N]: many more seeds, on all
