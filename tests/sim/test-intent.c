@@ -94,8 +94,13 @@ check (void *vp)
 
     if (run.seen_changes != run.file.changes)
       intent_view_file (&run.file, after, v);
-    if (!v->there)
+    if (!v->there) {
+      /* Then clients would have the source. */
+      if (run.phase == PIVOTED && !run.changing)
+        sched_fail ("I12", "after %s nothing would tell which disk clients "
+                    "have", how[after]);
       continue;
+    }
     if (v->copy < 0) {
       if (!run.file.failed && run.file.syncs > 0)
         sched_fail ("I2", "after %s no header counts", how[after]);
@@ -265,7 +270,9 @@ commit (void)
   const int r = intent_commit (run.in, &stop);
 
   unknown += r == -EINPROGRESS;
-  become (r == 0 ? PIVOTED : r == -EINPROGRESS ? UNKNOWN : RUNNING);
+  /* Without a file a restart will give them the source. */
+  become (r == -EINPROGRESS || !run.file.linked ? UNKNOWN
+          : r == 0 ? PIVOTED : RUNNING);
 }
 
 /* What the file says then is what a loader acts upon; errors leave a mirror

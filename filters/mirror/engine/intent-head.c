@@ -130,7 +130,10 @@ intent_all_recorded (struct intent *in)
   memset (in->wanted, 0, in->pages);
 }
 
-/* The words last: a region is not to pass for recorded before it is. */
+/* Without the file a restart would give clients the source, so it must not be
+ * removed while they have another disk.
+ *
+ * The words last: a region is not to pass for recorded before it is. */
 void
 intent_lose (struct intent *in)
 {
@@ -141,7 +144,7 @@ intent_lose (struct intent *in)
   in->next.epoch++;
   /* Not the newest copy: were it torn, the one before would count. */
   r = write_copy (in, in->copy == 0 ? 1 : 0);
-  if (r < 0) {
+  if (r < 0 && in->head.disk[0] == '\0') {
     r = in->io->ops->destroy (in->io);
     gone = r == 0;
   }
