@@ -209,7 +209,8 @@ want_locked (struct intent *in, uint64_t first, uint64_t end)
 }
 
 /* Ask for what is not recorded of [first, end), and write it or wait for a
- * while.
+ * while.  Only who would have to wait can be too late: with a file that is
+ * well nobody is, however slowly he runs.
  */
 static int
 push_locked (struct intent *in, uint64_t first, uint64_t end,
@@ -218,13 +219,13 @@ push_locked (struct intent *in, uint64_t first, uint64_t end,
   const uint64_t now = in->clock->now_ns (in->clock);
   uint64_t until = deadline_ns;
 
-  if (now >= deadline_ns)
-    return -EIO;
   want_locked (in, first, end);
   if (!in->writing && (!in->broken || now >= in->retry_ns)) {
     record_locked (in);
     return 0;
   }
+  if (now >= deadline_ns)
+    return -EIO;
   if (in->broken && !in->writing && in->retry_ns < deadline_ns)
     until = in->retry_ns;
   in->clock->wait_until (in->clock, &in->changed, &in->lock, until);
