@@ -160,7 +160,8 @@ checks_told (struct sim *sim, const struct client_op *op, int result)
   struct world *w = &sim->w;
   uint64_t b;
 
-  if (op->kind == OP_FLUSH || op->kind == OP_READ || result == -EPERM)
+  if (op->kind == OP_FLUSH || op->kind == OP_READ || result == -EPERM ||
+      result == -ESHUTDOWN)
     return;
   for (b = op->range.start; b < op->range.end; b++) {
     w->known[b] = result == 0 && !op->overlapped && op->kind != OP_TRIM &&

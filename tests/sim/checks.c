@@ -41,6 +41,7 @@
 #include "sim.h"
 
 #define MAX_HELD 64
+#define LEAST_TIMEOUT_NS UINT64_C (1000000000)  /* of all jobs */
 
 struct held {
   struct range r[MAX_HELD];
@@ -348,6 +349,7 @@ checks_step (void *vp)
 {
   struct sim *sim = vp;
 
+  checks_intent (sim);
   if (!sim->watched)
     return;
   sim->looks++;
@@ -432,6 +434,7 @@ checks_event (void *vp, const struct mirror_event *ev)
   case EVENT_JOB_CANCELLED:
     if (!sim->cancelling && sim->cancels == 0)
       sched_fail ("events", "BLOCK_JOB_CANCELLED without a cancel");
+    checks_recorded (sim, INTENT_CANCELLED);
     if (++sim->cancelled_events > 1)
       sched_fail ("events", "two BLOCK_JOB_CANCELLED of one job");
     break;
@@ -448,10 +451,13 @@ checks_event (void *vp, const struct mirror_event *ev)
     if (ev->error) {
       sim->cancelling = true;
       sim->w.seen[SEEN_FAILED]++;
+      checks_recorded (sim, INTENT_FAILED);
       break;
     }
     if (!sim->completed)
       sched_fail ("events", "BLOCK_JOB_COMPLETED of a job that is not");
+    checks_recorded (sim, sim->have_detached ? INTENT_DETACHED
+                     : INTENT_PIVOTED);
     checks_detached (sim);
     break;
   case EVENT_PIVOTED:
@@ -500,6 +506,7 @@ checks_call_begins (struct sim *sim, struct client_op *op)
                op->range.start, op->range.end, op->flags);
   touch (sim, op);
   op->number = sim->calls;
+  op->began_ns = sched_now ();
   op->job = sim->job;
   op->covered = op->calls = 0;
   op->flushes = sim->w.flushes;
@@ -535,6 +542,22 @@ shares_flush (const struct sim *sim, const struct client_op *op, int result)
     (result == 0 ? sim->w.good_flush : sim->w.bad_flush);
 }
 
+/* The intent file can be neither written nor removed, and the client has waited
+ * for that long enough.
+ */
+static bool
+is_broken (struct sim *sim, const struct client_op *op, int result)
+{
+  if (result != -EIO || !sim->w.intent || !sim->w.intent->failed ||
+      op->kind == OP_FLUSH)
+    return false;
+  if (sched_now () - op->began_ns < LEAST_TIMEOUT_NS)
+    sched_fail ("intent", "a client gets %d after %llu ns", result,
+                (unsigned long long) (sched_now () - op->began_ns));
+  sim->w.seen[SEEN_FILE_BROKEN]++;
+  return true;
+}
+
 /* The client's call has not reached the fake source. */
 static void
 check_served (struct sim *sim, const struct client_op *op, int result)
@@ -550,6 +573,8 @@ check_served (struct sim *sim, const struct client_op *op, int result)
   }
   if (op->kind == OP_READ && result <= 0)
     return;                     /* see checks_read */
+  if ((result == -ESHUTDOWN && sim->leaving) || is_broken (sim, op, result))
+    return;
   if (sim->w.pivots == 0 && !shares_flush (sim, op, result))
     sched_fail ("I7", "the source was not asked");
   if (result == 0 && change && op->covered != range_len (op->range))

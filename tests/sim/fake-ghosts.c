@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Ghosts: what a target still does of requests whose connection is lost.
+/* Ghosts: what a target still does of requests whose connection is lost, and
+ * either leg of those of a process that was killed.
  *
  * Each piece of a write that had not landed when the request was told
  * -ENOTCONN may land at any time within the job's suspect time, whatever has
@@ -28,10 +29,15 @@ bury (struct world *w, unsigned i)
 }
 
 void
-ghosts_end (struct world *w)
+ghosts_end (struct world *w, const struct image *im)
 {
-  while (w->nr_ghosts > 0)
-    bury (w, 0);
+  unsigned i = 0;
+
+  while (i < w->nr_ghosts)
+    if (!im || w->ghosts[i].image == im)
+      bury (w, i);
+    else
+      i++;
 }
 
 static void
@@ -52,32 +58,61 @@ fill (struct ghost *g, const struct fake_request *fr,
   }
 }
 
+static struct ghost *
+rise (struct world *w, struct image *im, struct range r)
+{
+  struct ghost *g = &w->ghosts[w->nr_ghosts++];
+
+  g->image = im;
+  g->range = r;
+  g->data = malloc (range_len (r));
+  g->before = malloc (range_len (r));
+  if (!g->data || !g->before)
+    abort ();
+  memcpy (g->before, &im->now[r.start], range_len (r));
+  g->session = w->nr_sessions;
+  g->until = sched_now () + w->suspect_ns;
+  g->not_before = sched_now () + sched_rand (w->suspect_ns);
+  return g;
+}
+
+void
+ghosts_rise_source (struct world *w, const struct source_call *c)
+{
+  struct ghost *g;
+  unsigned i;
+  uint64_t b;
+
+  if (w->suspect_ns == 0)
+    return;
+  for (i = c->landed; i < c->nr_pieces && w->nr_ghosts < MAX_GHOSTS; i++) {
+    if (!sched_percent (w->faults.ghost))
+      continue;
+    g = rise (w, w->disk, c->pieces[i]);
+    for (b = g->range.start; b < g->range.end; b++)
+      g->data[b - g->range.start] =
+        c->buf ? c->buf[b - c->range.start] : (uint8_t) c->value;
+  }
+}
+
 void
 ghosts_rise (struct fake_target *ft, const struct fake_request *fr)
 {
   struct world *w = ft->w;
+  struct ghost *g;
   unsigned i;
 
   if (!fr->write || ft->serving || ft->dead || w->suspect_ns == 0)
     return;
   for (i = 0; i < fr->nr_pieces && w->nr_ghosts < MAX_GHOSTS; i++) {
     const struct fake_piece *piece = &fr->pieces[i];
-    struct ghost *g = &w->ghosts[w->nr_ghosts];
 
     if ((fr->landed & (1u << i)) || (piece->edge && !piece->copy) ||
         !sched_percent (w->faults.ghost))
       continue;
-    g->range = piece->range;
-    g->data = malloc (range_len (g->range));
-    g->before = malloc (range_len (g->range));
-    if (!g->data || !g->before)
-      abort ();
-    fill (g, fr, piece);
-    memcpy (g->before, &ft->image->now[g->range.start], range_len (g->range));
+    g = rise (w, ft->image, piece->range);
     g->session = ft->number;
-    g->until = sched_now () + w->suspect_ns;
-    g->not_before = sched_now () + sched_rand (w->suspect_ns);
-    w->nr_ghosts++;
+    fill (g, fr, piece);
   }
 }
 
@@ -122,8 +157,8 @@ ghosts_deadline (const struct world *w)
 void
 ghosts_step (struct world *w, size_t pick)
 {
-  struct image *im = w->copy;
   const struct fake_target *ft = world_session (w, false);
+  struct image *im;
   uint64_t b;
   unsigned i;
 
@@ -133,7 +168,10 @@ ghosts_step (struct world *w, size_t pick)
 
     if (g->not_before > sched_now () || pick-- > 0)
       continue;
-    sched_trace ("target: bytes %llu-%llu of a lost session land",
+    im = g->image;
+    sched_trace (im == w->copy
+                 ? "target: bytes %llu-%llu of a lost session land"
+                 : "source: bytes %llu-%llu of a process that was killed land",
                  g->range.start, g->range.end, 0, 0);
     if (ft && ft->number > g->session &&
         memcmp (&im->now[g->range.start], g->before, n) != 0)
@@ -141,7 +179,11 @@ ghosts_step (struct world *w, size_t pick)
     for (b = g->range.start; b < g->range.end; b++) {
       im->now[b] = g->data[b - g->range.start];
       im->cached[b] = im->acked[b] = 1;
+      if (im == w->disk)
+        w->known[b] = 0;
     }
+    if (im == w->disk)
+      source_ended (w, g->range, false);
     w->seen[SEEN_GHOST]++;
     bury (w, i);
     return;

@@ -40,8 +40,10 @@ land_byte (struct fake_target *ft, const struct fake_request *fr,
     ft->w->rotten[b] = 0;
   im->cached[b] = 1;
   im->acked[b] = 0;
-  if (ft->serving && own)
+  if (ft->serving && own) {
     ft->w->dropped[b] = 0;
+    ft->w->changed = im;
+  }
 }
 
 bool
@@ -232,7 +234,7 @@ image_cut_power (struct world *w, struct image *im)
     w->disk_cuts++;
   else {
     w->power_was_cut = true;
-    ghosts_end (w);
+    ghosts_end (w, im);
   }
   sched_trace ("target: power cut", 0, 0, 0, 0);
 }
@@ -247,7 +249,7 @@ image_replace (struct world *w, struct image *im)
     im->now[b] = im->stable[b] = (uint8_t) (im->now[b] + 1 + sched_rand (250));
     im->cached[b] = im->acked[b] = w->rotten[b] = 0;
   }
-  ghosts_end (w);
+  ghosts_end (w, im);
 }
 
 void

@@ -258,7 +258,7 @@ intent_crash (struct fake_intent *fi)
 {
   fi->busy = INTENT_NOTHING;
   fi->open = false;
-  if (sched_percent (50))
+  if (fi->linked && sched_percent (50))
     intent_evict (fi);
   fi->changes++;
 }

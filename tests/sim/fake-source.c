@@ -31,6 +31,7 @@ close_source (struct world *w)
   memcpy (w->disk->stable, w->S, w->size);
   memset (w->disk->cached, 0, w->size);
   memset (w->disk->acked, 0, w->size);
+  memset (w->since, 0, sizeof w->since);
 }
 
 void
@@ -56,6 +57,17 @@ world_pivot (struct world *w)
   if (ghosts_pending (w) > 0 || w->nr_ghosts > 0)
     sched_fail ("I12", "clients are moved to a target that may still do what "
                 "a lost session has left");
+}
+
+void
+world_serve_source (struct world *w)
+{
+  w->pivots = 0;
+  w->disk = &w->images[0];
+  w->copy = &w->images[1];
+  world_point (w);
+  close_source (w);
+  memset (w->known, 0, sizeof w->known);
 }
 
 void
@@ -226,38 +238,66 @@ follow (struct world *w, struct range r)
   memset (&w->acked[r.start], 1, n);
 }
 
+void
+source_land (struct world *w, const struct source_call *c, struct range p)
+{
+  sched_trace ("source: bytes %llu-%llu land", p.start, p.end, 0, 0);
+  check_still_used (w);
+  if (w->fenced)
+    sched_fail ("fence", "a client's bytes land on the source");
+  if (c->buf)
+    memcpy (&w->S[p.start], c->buf + (p.start - c->range.start),
+            range_len (p));
+  else if (c->value >= 0)
+    memset (&w->S[p.start], c->value, range_len (p));
+  else if (sched_percent (66))
+    memset (&w->S[p.start], sched_percent (50) ? 0 : GARBAGE, range_len (p));
+  follow (w, p);
+  w->changed = w->disk;
+  memset (&w->disk->cached[p.start], 1, range_len (p));
+}
+
+void
+source_ended (struct world *w, struct range r, bool durable)
+{
+  uint64_t b;
+
+  w->ends++;
+  for (b = r.start; b < r.end; b++)
+    if (durable) {
+      w->disk->stable[b] = w->S[b];
+      w->disk->cached[b] = 0;
+      w->since[b] = 0;
+    }
+    else if (w->disk->cached[b] && w->since[b] == 0)
+      w->since[b] = w->ends;
+}
+
 /* Land r, or a part of it if that is to fail: from buf, or as value. */
 static int
-land (struct world *w, struct range r, const uint8_t *buf, int value)
+land (struct world *w, const struct client_op *op, struct range r,
+      const uint8_t *buf, int value, unsigned flags)
 {
-  struct range pieces[MAX_PIECES];
+  struct source_call *c = &w->source_calls[op - w->ops];
   const int result = draw_error (w);
-  unsigned n, i, quota;
+  unsigned i;
 
   w->changing++;
+  *c = (struct source_call) { .active = true, .range = r, .buf = buf,
+                              .value = value };
   maybe_slow (w);
-  n = world_cut (r, pieces);
-  quota = result == 0 ? n : (unsigned) sched_rand (n + 1);
-  for (i = 0; i < quota; i++) {
-    const struct range p = pieces[i];
-
+  c->nr_pieces = world_cut (r, c->pieces);
+  c->quota = result == 0 ? c->nr_pieces
+    : (unsigned) sched_rand (c->nr_pieces + 1);
+  for (i = 0; i < c->quota; i++) {
     sched_yield_here ();
-    sched_trace ("source: bytes %llu-%llu land", p.start, p.end, 0, 0);
-    check_still_used (w);
-    if (w->fenced)
-      sched_fail ("fence", "a client's bytes land on the source");
-    if (buf)
-      memcpy (&w->S[p.start], buf + (p.start - r.start), range_len (p));
-    else if (value >= 0)
-      memset (&w->S[p.start], value, range_len (p));
-    else if (sched_percent (66))
-      memset (&w->S[p.start], sched_percent (50) ? 0 : GARBAGE,
-              range_len (p));
-    follow (w, p);
-    memset (&w->disk->cached[p.start], 1, range_len (p));
+    source_land (w, c, c->pieces[i]);
+    c->landed++;
   }
   maybe_slow (w);
   sched_yield_here ();
+  source_ended (w, r, result == 0 && (flags & LEG_FUA));
+  c->active = false;
   w->changing--;
   return result;
 }
@@ -294,7 +334,7 @@ source_pwrite (struct source *s, const void *buf, uint32_t count,
   struct range r = { offset, offset + count };
   struct client_op *op = begin_call (w, OP_WRITE, r, flags, buf);
 
-  return end_call (op, r, land (w, r, buf, 0), false);
+  return end_call (op, r, land (w, op, r, buf, 0, flags), false);
 }
 
 static int
@@ -314,7 +354,7 @@ source_zero (struct source *s, uint32_t count, uint64_t offset,
       return end_call (op, r, -ENOTSUP, op->kind == OP_TRIM);
     }
   }
-  return end_call (op, r, land (w, r, NULL, 0), false);
+  return end_call (op, r, land (w, op, r, NULL, 0, flags), false);
 }
 
 static int
@@ -325,14 +365,31 @@ source_trim (struct source *s, uint32_t count, uint64_t offset,
   struct range r = { offset, offset + count };
   struct client_op *op = begin_call (w, OP_TRIM, r, flags, NULL);
 
-  return end_call (op, r, land (w, r, NULL, -1), false);
+  return end_call (op, r, land (w, op, r, NULL, -1, flags), false);
 }
 
-/* A good flush makes all stable, a failed one takes some back; not what is
- * being written now.  Until the caller returns nobody can know.
+/* A good flush makes stable what had ended when it began, by `ends`; more of
+ * the same bytes may be on its way.
  */
 static void
-settle (struct world *w, struct client_op *op, bool good)
+settle (struct world *w, uint32_t ends)
+{
+  struct image *im = w->disk;
+  uint64_t b;
+
+  for (b = 0; b < w->size; b++)
+    if (w->since[b] != 0 && w->since[b] <= ends) {
+      im->stable[b] = im->now[b];
+      im->cached[b] = 0;
+      w->since[b] = 0;
+    }
+}
+
+/* A failed one takes some back; not what is being written now.  Until the
+ * caller returns nobody can know.
+ */
+static void
+take_back (struct world *w, struct client_op *op)
 {
   struct image *im = w->disk;
   bool gone = false;
@@ -340,17 +397,17 @@ settle (struct world *w, struct client_op *op, bool good)
 
   for (b = 0; b < w->size; b++) {
     if (b % 64 == 0)
-      gone = !good && op && sched_percent (w->faults.drop);
-    if (good)
-      im->stable[b] = im->now[b];
-    if (gone && im->cached[b] && !world_client_touches (w, b) &&
+      gone = op && sched_percent (w->faults.drop);
+    if (!gone)
+      continue;
+    if (im->cached[b] && !world_client_touches (w, b) &&
         im->now[b] != im->stable[b]) {
       im->now[b] = im->stable[b];
       w->known[b] = 0;
       op->rolled_back = true;
     }
-    if (good || gone)
-      im->cached[b] = 0;
+    im->cached[b] = 0;
+    w->since[b] = 0;
   }
   if (op && op->rolled_back) {
     sched_trace ("source: takes back what it has acknowledged", 0, 0, 0, 0);
@@ -359,11 +416,33 @@ settle (struct world *w, struct client_op *op, bool good)
   }
 }
 
+void
+source_cut_power (struct world *w)
+{
+  struct image *im = w->disk;
+  bool gone = true;
+  uint64_t b;
+
+  sched_trace ("source: power cut", 0, 0, 0, 0);
+  for (b = 0; b < w->size; b++) {
+    if (b % 64 == 0)
+      gone = sched_percent (80);
+    if (im->cached[b] && gone)
+      im->now[b] = im->stable[b];
+    im->stable[b] = im->now[b];
+    im->cached[b] = 0;
+    w->since[b] = 0;
+  }
+  w->disk_cuts++;
+  ghosts_end (w, im);
+}
+
 static int
 source_flush (struct source *s)
 {
   struct world *w = world_of (s);
   const struct range none = { 0, 0 };
+  const uint32_t ends = w->ends;
   struct client_op *op;
   uint64_t mine;
   int r;
@@ -380,8 +459,10 @@ source_flush (struct source *s)
   r = draw_error (w);
   w->flushing--;
   *(r == 0 ? &w->good_flush : &w->bad_flush) = mine;
-  if (w->faults.drop > 0)
-    settle (w, op, r == 0);
+  if (r == 0 && w->source_caches)
+    settle (w, ends);
+  else if (w->source_caches)
+    take_back (w, op);
   if (!op && r < 0)
     w->source_flush_failed = true;
   return op ? end_call (op, none, r, false) : r;

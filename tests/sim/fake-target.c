@@ -502,6 +502,8 @@ world_io_step (void *vp)
 
   if (sched_percent (w->faults.evict))
     image_evict (w);
+  if (w->intent && sched_percent (w->intent->faults.evict))
+    intent_evict (w->intent);
   for (ft = w->targets; ft; ft = ft->next)
     for (i = 0; i < MAX_REQUESTS; i++)
       if (is_pending (ft, &ft->requests[i]) && pick-- == 0) {

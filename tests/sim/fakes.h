@@ -46,6 +46,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fake-intent.h"
 #include "legs.h"
 #include "range.h"
 #include "sync.h"
@@ -80,6 +81,7 @@ struct client_op {
   unsigned flags;
   uint8_t *buf;                 /* OP_WRITE, OP_READ */
   uint64_t number;              /* of all calls, from 1 */
+  uint64_t began_ns;
   unsigned job;                 /* the job when it was called; 0: none */
   bool overlapped;              /* by another change at any time */
   bool cut;                     /* the clients' disk lost its power */
@@ -132,6 +134,19 @@ enum witness {
   SEEN_VERIFIED,                /* all of it, nothing found */
   SEEN_VERIFIED_UNDER_LOAD,     /* client writes are in flight at the end */
   SEEN_REPAIRED,                /* what was found */
+  SEEN_RETIRED,                 /* a region */
+  SEEN_KILLED,                  /* the process; some differs, some has retired */
+  SEEN_CUT_SOURCE,              /* it lost data in a kill */
+  SEEN_CUT_TARGET,
+  SEEN_CUT_INTENT,              /* the same of the file */
+  SEEN_CUT_ALL,                 /* everything lost its power */
+  SEEN_KILLED_AT_COMMIT,        /* the record is only in the file's cache */
+  SEEN_COMMITTED,               /* ... durable, but clients were not moved yet */
+  SEEN_RESUMED,                 /* a job, after a kill */
+  SEEN_RESUMED_CLEAN,           /* ... after an end in order */
+  SEEN_FENCE_KEPT,              /* by a restart */
+  SEEN_FILE_LOST,
+  SEEN_FILE_BROKEN,             /* a client is told so */
   NR_WITNESSES
 };
 
@@ -192,9 +207,19 @@ struct fake_target {
   bool acked_meanwhile;
 };
 
+/* A change of the source in progress, of a client's call. */
+struct source_call {
+  bool active;
+  struct range range, pieces[MAX_PIECES];
+  unsigned nr_pieces, quota, landed;
+  const uint8_t *buf;           /* NULL: value, or if that is -1 anything */
+  int value;
+};
+
 /* See fake-ghosts.c. */
 #define MAX_GHOSTS 256
 struct ghost {
+  struct image *image;
   struct range range;
   uint8_t *data;
   uint8_t *before;              /* what was there when its session ended */
@@ -229,6 +254,16 @@ struct world {
 
   /* What clients were told: the last that was written, if it is known. */
   uint8_t told[MAX_DISK], known[MAX_DISK];
+
+  /* The source's cache, if it matters: when the oldest write that no flush
+   * covers has ended, by `ends`; 0: there is none.
+   */
+  bool source_caches;
+  uint32_t ends, since[MAX_DISK];
+  struct source_call source_calls[MAX_CALLERS];
+
+  struct fake_intent *intent;   /* NULL: there is none */
+  const struct image *changed;  /* by a client, in this step */
 
   bool told_flush;              /* clients may flush */
   bool source_flush_failed;     /* and no client has asked for it */
@@ -287,6 +322,9 @@ extern struct fake_target *world_session (struct world *w, bool serving);
 /* The job's target is the clients' disk from now on. */
 extern void world_pivot (struct world *w);
 
+/* There is no file: clients have the source, whatever they had before. */
+extern void world_serve_source (struct world *w);
+
 /* Is any request in flight on either leg?  changes: other than reads. */
 extern bool world_client_changes (struct world *w);
 extern bool world_busy (struct world *w, bool changes);
@@ -296,6 +334,12 @@ extern void fake_target_lose (struct fake_target *ft, bool power_cut);
 
 /* Requests that hang go on from now on. */
 extern void world_unstick (struct world *w);
+
+/* The process with the engine is killed: what was in flight lands in part, or
+ * late, and who was called is gone.  Power cuts go with it: bits.
+ */
+enum power_cut { CUT_SOURCE = 1, CUT_TARGET = 2, CUT_INTENT = 4 };
+extern void world_crash (struct world *w, unsigned cuts);
 
 /* For the scheduler. */
 extern size_t world_io_pending (void *world);
@@ -320,12 +364,21 @@ extern struct range request_blocks (const struct fake_target *ft,
 extern void target_check_request (struct fake_target *ft,
                                   const struct target_req *req);
 
-/* fake-ghosts.c: the request has been told -ENOTCONN; none is left; for the
- * scheduler.
+/* fake-source.c: a piece of a change of the source lands. */
+extern void source_land (struct world *w, const struct source_call *c,
+                         struct range piece);
+
+/* ... which has ended.  The disk loses its power. */
+extern void source_ended (struct world *w, struct range r, bool durable);
+extern void source_cut_power (struct world *w);
+
+/* fake-ghosts.c: the request has been told -ENOTCONN, or its process has been
+ * killed; none of the image, or of any (NULL), is left; for the scheduler.
  */
 extern void ghosts_rise (struct fake_target *ft,
                          const struct fake_request *fr);
-extern void ghosts_end (struct world *w);
+extern void ghosts_rise_source (struct world *w, const struct source_call *c);
+extern void ghosts_end (struct world *w, const struct image *im);
 extern size_t ghosts_pending (struct world *w);
 extern uint64_t ghosts_deadline (const struct world *w);
 extern void ghosts_step (struct world *w, size_t pick);

@@ -14,14 +14,17 @@ small_intent_sources = \
 	tests/sim/fake-intent.c tests/sim/fake-intent.h
 
 tests_sim_sim_SOURCES = \
-	tests/sim/checks.c tests/sim/checks-switch.c \
+	tests/sim/checks.c tests/sim/checks-intent.c \
+	tests/sim/checks-switch.c \
 	tests/sim/context.c tests/sim/context.h \
-	tests/sim/fake-checks.c tests/sim/fake-ghosts.c \
+	tests/sim/fake-checks.c tests/sim/fake-crash.c \
+	tests/sim/fake-ghosts.c \
 	tests/sim/fake-image.c tests/sim/fake-source.c \
 	tests/sim/fake-target.c tests/sim/fakes.h \
 	tests/sim/profile.c \
-	tests/sim/scenarios.c tests/sim/scenarios-faults.c tests/sim/scenarios.h \
-	tests/sim/orders.c \
+	tests/sim/scenarios.c tests/sim/scenarios-faults.c \
+	tests/sim/scenarios-intent.c tests/sim/scenarios.h \
+	tests/sim/life.c tests/sim/orders.c \
 	tests/sim/sched.c tests/sim/sched.h \
 	tests/sim/sim.c tests/sim/sim.h \
 	tests/sim/start.c \

@@ -161,6 +161,10 @@ sim_fence (struct sim *sim, bool enable)
     sim->unfenced++;
   }
   r = mirror_fence (sim->m, enable, sched_percent (70));
+  if (r == -EIO && sim->w.intent && sim->w.intent->failed) {
+    mirror_fence (sim->m, false, false);
+    return;
+  }
   if (r != 0 && (!enable || (r != -EPERM && r != -ETIMEDOUT)))
     sched_fail ("fence", "mirror_fence: %d", r);
   /* Somebody else may have taken it back meanwhile. */

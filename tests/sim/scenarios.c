@@ -582,6 +582,8 @@ const struct scenario scenarios[] = {
   { "verify-ends", "... until the job ends", SEEN_PIVOT, verify_ends },
   { "verify-repair", "differences are found and repaired", SEEN_REPAIRED,
     verify_repair },
+  { "intent", "regions retire", SEEN_RETIRED, scenario_intent },
+  { "kill", "the process is killed", SEEN_KILLED, scenario_kill },
   { NULL, NULL, NR_WITNESSES, NULL },
 };
 

@@ -37,6 +37,10 @@ extern void scenario_another (struct profile *p);
 extern void scenario_hung (struct profile *p);
 extern void scenario_policy (struct profile *p);
 
+/* scenarios-intent.c */
+extern void scenario_intent (struct profile *p);
+extern void scenario_kill (struct profile *p);
+
 extern const struct scenario *scenario_find (const char *name);
 
 /* scenario may be NULL. */

@@ -48,7 +48,23 @@ struct profile {
   bool meddler;                 /* a second giver of orders */
   unsigned early_percent;       /* start before the clients do anything */
   unsigned verify_percent;      /* of orders, and of runs at their end */
+
+  /* An intent file.  What may end a life: a kill, or an order. */
+  bool intent;
+  unsigned region_shift;        /* a region is so many granules */
+  unsigned kills, shutdown_percent;
+  unsigned cut_source, cut_target, cut_intent;  /* percent of kills */
+  struct intent_faults intent_faults;
+
   struct faults faults;
+};
+
+#define SECTOR 512u
+
+struct sim_client {
+  struct sim *sim;
+  unsigned number;
+  struct thread thread;
 };
 
 struct sim {
@@ -56,6 +72,26 @@ struct sim {
   struct world w;
   struct mirror *m;
   uint64_t size, granularity;
+
+  /* life.c */
+  struct sim_client clients[MAX_CLIENTS];
+  struct thread meddler;
+  unsigned orders_left, kills_left, ops_left[MAX_CLIENTS];
+  bool leaving;                 /* the process is being ended */
+  bool over, ended;             /* a life; all of them */
+  struct {                      /* the next one; MAX: never */
+    uint64_t steps, calls, more;
+    bool at_commit;
+  } kill;
+
+  struct {                      /* checks-intent.c */
+    struct fake_intent file;
+    struct intent_head head;    /* what this life began with */
+    struct intent_view views[NR_AFTER];
+    uint64_t changes;           /* of the file, when last seen */
+    bool out[MAX_DISK / SECTOR], any_out;       /* not in W of every crash */
+    bool had_head;
+  } intent;
 
   unsigned job;                 /* number of the latest job, 0: none yet */
   bool cancelling;              /* it has been told to end */
@@ -112,13 +148,22 @@ struct sim {
   unsigned ready_events, cancelled_events;
 };
 
-/* workload.c: the first coroutine; arg is the struct sim. */
+/* life.c: the first coroutine; arg is the struct sim. */
 extern void sim_drive (void *sim);
+
+/* workload.c */
+extern void sim_start_clients (struct sim *sim);
+extern void sim_join_clients (struct sim *sim);
+extern void sim_order (struct sim *sim);
+extern void sim_finish (struct sim *sim);
 
 /* start.c.  Returns whether there is a job now; clients: some may be at work,
  * so there need not be.
  */
 extern bool sim_start_job (struct sim *sim, bool clients);
+
+/* The job that the file says is running goes on. */
+extern void sim_resume_job (struct sim *sim, const struct intent_head *head);
 
 /* That mode will be the job's: what it may do with the clients' data. */
 extern void sim_mode_is_asked (struct sim *sim, enum copy_mode mode);
@@ -160,6 +205,15 @@ extern void checks_told (struct sim *sim, const struct client_op *op,
                          int result);
 extern void checks_flush (struct sim *sim, const struct client_op *op,
                           int result);
+
+/* checks-intent.c: after every step; look at the file again, if it has changed;
+ * the disk that clients would be given; the end of a job is told.
+ */
+extern void checks_intent (struct sim *sim);
+extern void checks_view (struct sim *sim);
+extern struct image *checks_disk_of (struct sim *sim,
+                                     const struct intent_head *head);
+extern void checks_recorded (struct sim *sim, enum intent_state state);
 
 /* A read has ended well. */
 extern void checks_read (struct sim *sim, const struct client_op *op);

@@ -177,7 +177,6 @@ note_params (struct sim *sim, const struct job_params *params)
   sim->timeout_ns = params->timeout_ns;
   sim->hung = sim->replaced = false;
   w->suspect_ns = params->suspect_time_ns;
-  ghosts_end (w);
 }
 
 static void
@@ -198,6 +197,8 @@ static void
 check_refusal (struct sim *sim, const struct job_params *params,
                uint64_t began, bool clients, int r)
 {
+  if (r == -EIO && sim->w.intent && sim->w.intent->failed)
+    return;
   if (r != -ETIMEDOUT || params->sync != SYNC_NONE)
     sched_fail ("start", "mirror_start without a job: %d", r);
   if (!clients)
@@ -227,10 +228,11 @@ sim_start_job (struct sim *sim, bool clients)
   sim->cancelling = sim->session_over = false;
   sim->w.power_was_cut = ft->dead;
   note_params (sim, &params);
+  ghosts_end (&sim->w, NULL);
   snprintf (id, sizeof id, "job%u", sim->job);
   params.id = id;
   snprintf (where, sizeof where, "%u", sim->w.pivots);
-  params.where = where;
+  params.where = params.identity = where;
   sched_trace ("order: start job %llu, mode %llu, speed %llu, buf %llu",
                sim->job, params.copy_mode, params.speed, params.buf_size);
   sched_trace ("sync %llu, is zero %llu, defer %llu, max pause %llu",
@@ -256,4 +258,36 @@ sim_start_job (struct sim *sim, bool clients)
   check_refusal (sim, &params, began, clients, r);
   ft->target.ops->free (&ft->target);
   return false;
+}
+
+/* Its target is there already, or is connected to as one that was lost.  What
+ * it was told need not be what it is told now, but for the time in which what
+ * the last process has left may arrive.
+ */
+void
+sim_resume_job (struct sim *sim, const struct intent_head *head)
+{
+  const uint64_t suspect_ns = sim->w.suspect_ns;
+  struct job_params params = draw_params (sim, head->granularity);
+  struct fake_target *ft = sched_percent (50) ? connect_target (sim) : NULL;
+  char id[32];
+  int r;
+
+  sim->granularity = head->granularity;
+  sim->job++;
+  params.suspect_time_ns = suspect_ns;
+  note_params (sim, &params);
+  snprintf (id, sizeof id, "job%u", sim->job);
+  params.id = id;
+  params.sync = SYNC_INCREMENTAL;
+  params.where = params.identity = head->target;
+  params.target_size = head->target_size;
+  params.in_order = head->clean;
+  sched_trace ("order: resume job %llu, mode %llu, in order %llu", sim->job,
+               params.copy_mode, params.in_order, 0);
+  r = mirror_start (sim->m, &params, &sim->w.copy_source.source,
+                    ft ? &ft->target : NULL);
+  if (r != 0)
+    sched_fail ("start", "a mirror is not resumed: %d", r);
+  sim->w.seen[head->clean ? SEEN_RESUMED_CLEAN : SEEN_RESUMED]++;
 }

@@ -22,13 +22,6 @@
  */
 #define PATIENCE (300 * SECOND)
 
-struct client {
-  struct sim *sim;
-  unsigned number;
-  struct thread thread;
-  bool started;
-};
-
 /*-- clients ------------------------------------------------------------*/
 
 static struct range
@@ -146,14 +139,14 @@ call (struct sim *sim, const struct client_op *op)
 static void
 client_main (void *vp)
 {
-  struct client *c = vp;
+  struct sim_client *c = vp;
   struct sim *sim = c->sim;
   struct client_op *op = &sim->w.ops[c->number];
-  unsigned i;
   int result;
 
   sim->w.coroutine[c->number] = sched_self ();
-  for (i = 0; i < sim->p.ops; i++) {
+  while (sim->ops_left[c->number] > 0 && !sim->leaving) {
+    sim->ops_left[c->number]--;
     if (sched_percent (20))
       sched_sleep (sched_rand (sched_percent (50) ? MS : 200 * MS));
     draw_op (sim, op);
@@ -165,6 +158,45 @@ client_main (void *vp)
     free (op->buf);
     op->buf = NULL;
   }
+}
+
+static void meddle (void *sim);
+
+void
+sim_start_clients (struct sim *sim)
+{
+  static const char *const names[MAX_CLIENTS] = {
+    "client0", "client1", "client2", "client3"
+  };
+  struct sim_client *c;
+  unsigned i;
+
+  sim->w.nr_clients = sim->p.clients + 1;
+  sim->w.coroutine[sim->p.clients] = sched_self ();
+  for (i = 0; i < sim->p.clients; i++) {
+    c = &sim->clients[i];
+    sim->w.coroutine[i] = -1;
+    *c = (struct sim_client) { .sim = sim, .number = i };
+    if (thread_start (&c->thread, names[i], client_main, c) != 0)
+      abort ();
+  }
+  sim->meddler_may_go = false;
+  if (sim->p.meddler &&
+      thread_start (&sim->meddler, "meddler", meddle, sim) != 0)
+    abort ();
+}
+
+/* All that there is to do for them has been done. */
+void
+sim_join_clients (struct sim *sim)
+{
+  unsigned i;
+
+  for (i = 0; i < sim->p.clients; i++)
+    thread_join (&sim->clients[i].thread);
+  sim->meddler_may_go = true;
+  if (sim->p.meddler)
+    thread_join (&sim->meddler);
 }
 
 /*-- orders -------------------------------------------------------------*/
@@ -340,12 +372,13 @@ ignore_errors (struct sim *sim)
     await_end (sim, "failed");
 }
 
-static void
-give_order (struct sim *sim)
+void
+sim_order (struct sim *sim)
 {
   const struct profile *p = &sim->p;
   bool online, ready;
 
+  pause_a_little ();
   if (!have_job (sim, &online, &ready)) {
     sim_start_job (sim, true);
     return;
@@ -532,94 +565,10 @@ come_to_rest (struct sim *sim)
   }
 }
 
-static void
-fill_images (struct sim *sim)
-{
-  struct world *w = &sim->w;
-  /* Zeroes in pieces of what detect-zeroes looks at, and of granules. */
-  const uint64_t unit = sim->granularity > 4096 ? sim->granularity / 2
-    : sim->granularity;
-  bool data = false, old = false;
-  uint64_t b;
-
-  for (b = 0; b < w->target_size; b++) {
-    if (b % unit == 0) {
-      data = sched_percent (sim->p.data_percent);
-      old = sched_percent (sim->p.data_percent);
-    }
-    if (b < sim->size)
-      w->S[b] = data ? (uint8_t) (b / 7 + 1) : 0;
-    w->T[b] = old ? (uint8_t) (b / 5 + 3) : 0;
-  }
-  if (sim->p.equal)
-    memcpy (w->T, w->S, sim->size);
-  memcpy (w->stable, w->T, w->target_size);
-  memcpy (w->disk->stable, w->S, sim->size);
-  memcpy (w->told, w->S, sim->size);
-  memset (w->known, 1, sim->size);
-}
-
-static void
-start_clients (struct sim *sim, struct client *clients)
-{
-  static const char *const names[MAX_CLIENTS] = {
-    "client0", "client1", "client2", "client3"
-  };
-  unsigned i;
-
-  sim->w.nr_clients = sim->p.clients + 1;
-  sim->w.coroutine[sim->p.clients] = sched_self ();
-  for (i = 0; i < sim->p.clients; i++) {
-    sim->w.coroutine[i] = -1;
-    clients[i] = (struct client) { .sim = sim, .number = i };
-    if (thread_start (&clients[i].thread, names[i], client_main,
-                      &clients[i]) != 0)
-      abort ();
-  }
-}
-
+/* The rest of a run: nothing goes wrong any more, and there are no clients. */
 void
-sim_drive (void *vp)
+sim_finish (struct sim *sim)
 {
-  struct sim *sim = vp;
-  struct mirror_config config = {
-    .size = sim->size, .clock = &sched_clock,
-    .event = checks_event, .event_opaque = sim,
-    .reopen = sim_reopen,
-  };
-  struct client clients[MAX_CLIENTS];
-  struct thread meddler;
-  unsigned i;
-
-  config.told_flush = sim->w.told_flush = !sim->p.no_flush;
-  sim->lost_touch = UINT64_MAX;
-  world_open_source (&sim->w);
-  fill_images (sim);
-  sim->m = mirror_new (&config);
-  if (!sim->m)
-    abort ();
-  sim->watched = true;
-  if (sched_percent (sim->p.early_percent))
-    sim_start_job (sim, false);
-  start_clients (sim, clients);
-  if (sim->p.meddler && thread_start (&meddler, "meddler", meddle, sim) != 0)
-    abort ();
-  for (i = 0; i < sim->p.orders; i++) {
-    pause_a_little ();
-    give_order (sim);
-  }
-
-  /* Nothing goes wrong any more. */
-  sched_trace ("the faults end", 0, 0, 0, 0);
-  memset (&sim->w.faults, 0, sizeof sim->w.faults);
-  sim->w.faults_ended = true;
-  if (sched_percent (30))       /* else they are given up */
-    world_unstick (&sim->w);
-  for (i = 0; i < sim->p.clients; i++)
-    thread_join (&clients[i].thread);
-  sim->meddler_may_go = true;
-  if (sim->p.meddler)
-    thread_join (&meddler);
   come_to_rest (sim);
   sim_verify_at_rest (sim);
   read_all (sim);
@@ -631,7 +580,7 @@ sim_drive (void *vp)
   if (sched_percent (50))
     cancel_and_wait (sim);
   checks_detached (sim);
-  sim->cancelling = true;
+  sim->cancelling = sim->leaving = true;
   sim->watched = false;
   mirror_free (sim->m);
   if (sim->w.targets)
