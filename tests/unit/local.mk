@@ -6,7 +6,7 @@ if HAVE_CHECK
 
 unit_tests = \
 	check_dirty check_dirty_threads check_dirty_tree check_failpoint \
-	check_pace check_range
+	check_intent_format check_intent_store check_pace check_range
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 
@@ -30,6 +30,14 @@ check_failpoint_SOURCES = tests/unit/check_failpoint.c \
 check_failpoint_CPPFLAGS = $(AM_CPPFLAGS) -DMIRROR_FAILPOINTS=1
 check_failpoint_CFLAGS = $(unit_cflags)
 check_failpoint_LDADD = $(CHECK_LIBS) -lpthread
+
+check_intent_format_SOURCES = tests/unit/check_intent_format.c
+check_intent_format_CFLAGS = $(unit_cflags)
+check_intent_format_LDADD = libintent.la $(unit_ldadd)
+
+check_intent_store_SOURCES = tests/unit/check_intent_store.c
+check_intent_store_CFLAGS = $(unit_cflags)
+check_intent_store_LDADD = libintent.la $(unit_ldadd)
 
 check_pace_SOURCES = tests/unit/check_pace.c
 check_pace_CFLAGS = $(unit_cflags)

@@ -30,34 +30,9 @@
 #include <stdint.h>
 
 #include "format.h"
+#include "io.h"
 #include "range.h"
 #include "sync.h"
-
-/* The file.  All or nothing: a short read or write is an error.  One call at a
- * time, but for pread.
- */
-struct intent_io;
-
-struct intent_io_ops {
-  int (*pread) (struct intent_io *, void *buf, size_t count, uint64_t offset);
-  int (*pwrite) (struct intent_io *, const void *buf, size_t count,
-                 uint64_t offset);
-
-  /* What has been written is durable.  After a failure nobody knows what of it
-   * is, and a later success says nothing about it.
-   */
-  int (*sync) (struct intent_io *);
-
-  /* The file is gone, durably.  What was open stays open. */
-  int (*destroy) (struct intent_io *);
-
-  void (*free) (struct intent_io *);    /* closes it */
-};
-
-/* Embed as first member. */
-struct intent_io {
-  const struct intent_io_ops *ops;
-};
 
 struct intent;
 
