@@ -70,10 +70,8 @@ extern int verify_and_wait (struct client *c, const char *who, json_t *args);
 #define SUB(id, name, operands, least, most, help)      \
   extern int run_##id (const struct call *call);
 #define OPT(name, value, help)
-#define LATER(name)
-SUBCOMMANDS (SUB, OPT, LATER)
+SUBCOMMANDS (SUB, OPT)
 #undef SUB
 #undef OPT
-#undef LATER
 
 #endif /* MIRROR_CTL_H */

@@ -3,6 +3,7 @@
 
 bin_PROGRAMS += nbdmirror
 nbdmirror_SOURCES = \
+	ctl/bitmap.c \
 	ctl/client.c ctl/client.h \
 	ctl/ctl.h \
 	ctl/disk.c ctl/disk.h \
@@ -31,4 +32,4 @@ nbdmirror_SOURCES = \
 	ctl/wait.c \
 	ctl/watch.c
 nbdmirror_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
-nbdmirror_LDADD = libqmp.la libsync-posix.la $(JANSSON_LIBS) -lm -lpthread
+nbdmirror_LDADD = libintent.la libqmp.la libsync-posix.la $(JANSSON_LIBS) -lm -lpthread

@@ -16,7 +16,7 @@
 #include "cleanup.h"
 #include "ctl.h"
 
-enum kind { KIND_SUB, KIND_OPTION, KIND_LATER };
+enum kind { KIND_SUB, KIND_OPTION };
 
 struct entry {
   enum kind kind;
@@ -32,12 +32,9 @@ static const struct entry table[] = {
   { KIND_SUB, name_, operands, help_, least_, most_, run_##id },
 #define OPT(name_, value_, help_)                       \
   { KIND_OPTION, name_, value_, help_, 0, 0, NULL },
-#define LATER(name_)                            \
-  { KIND_LATER, name_, "", "", 0, 0, NULL },
-  SUBCOMMANDS (SUB, OPT, LATER)
+  SUBCOMMANDS (SUB, OPT)
 #undef SUB
 #undef OPT
-#undef LATER
 };
 
 #define TABLE_END (table + sizeof table / sizeof table[0])
@@ -327,10 +324,6 @@ main (int argc, char **argv)
   sub = find_sub (argv[i]);
   if (sub == NULL) {
     complain ("unknown command '%s'; see nbdmirror --help", argv[i]);
-    return STATUS_FAILED;
-  }
-  if (sub->kind == KIND_LATER) {
-    complain ("'%s' is not available in this version", sub->name);
     return STATUS_FAILED;
   }
   return run (&call, sub, argv + i + 1);

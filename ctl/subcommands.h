@@ -12,15 +12,12 @@
  *   OPT (name, value, help)
  *     value is what --help calls its value, "" if it takes none.  One with
  *     a single dash may be given more than once.
- *
- *   LATER (name)
- *     known, but not available in this version.
  */
 
 #ifndef MIRROR_SUBCOMMANDS_H
 #define MIRROR_SUBCOMMANDS_H
 
-#define SUBCOMMANDS(SUB, OPT, LATER)                                          \
+#define SUBCOMMANDS(SUB, OPT)                                                 \
   SUB (run, "run", "SOURCE TARGET [-- COMMAND ...]", 2, 999, "mirror a disk") \
   OPT ("--listen", "ADDR", "for clients: unix:PATH or [HOST]:PORT")           \
   OPT ("--control", "SOCK", "the control socket, as -S")                      \
@@ -67,6 +64,7 @@
   SUB (metrics, "metrics", "", 0, 0, "print all numbers as OpenMetrics")      \
   SUB (qmp, "qmp", "JSON", 1, 1, "run one raw QMP command")                   \
   SUB (quit, "quit", "", 0, 0, "end the server")                              \
-  LATER ("bitmap")
+  SUB (bitmap, "bitmap", "FILE", 1, 1, "show what an intent file says")       \
+  OPT ("--ranges", "", "only what is dirty: lines of offset and length")
 
 #endif /* MIRROR_SUBCOMMANDS_H */

@@ -3,12 +3,16 @@
 
 man_pods = \
 	ctl/nbdmirror.pod \
+	docs/nbdkit-mirror-intent.pod \
 	docs/nbdkit-mirror-qmp.pod \
 	filters/mirror/nbdkit-mirror-filter.pod
 
 man1_MANS += nbdmirror.1 nbdkit-mirror-filter.1
+man5_MANS += nbdkit-mirror-intent.5
 man7_MANS += nbdkit-mirror-qmp.7
-CLEANFILES += nbdmirror.1 nbdkit-mirror-filter.1 nbdkit-mirror-qmp.7
+CLEANFILES += \
+	nbdmirror.1 nbdkit-mirror-filter.1 nbdkit-mirror-intent.5 \
+	nbdkit-mirror-qmp.7
 EXTRA_DIST += $(man_pods) docs/correctness.md docs/recipes.md docs/watch.svg
 
 pod2man = $(POD2MAN) --utf8 -c nbdkit-mirror -r '$(PACKAGE) $(VERSION)'
@@ -19,6 +23,9 @@ nbdmirror.1: ctl/nbdmirror.pod
 nbdkit-mirror-filter.1: filters/mirror/nbdkit-mirror-filter.pod
 	$(AM_V_GEN)$(pod2man) -s 1 -n nbdkit-mirror-filter \
 	  $(srcdir)/filters/mirror/nbdkit-mirror-filter.pod $@
+nbdkit-mirror-intent.5: docs/nbdkit-mirror-intent.pod
+	$(AM_V_GEN)$(pod2man) -s 5 -n nbdkit-mirror-intent \
+	  $(srcdir)/docs/nbdkit-mirror-intent.pod $@
 nbdkit-mirror-qmp.7: docs/nbdkit-mirror-qmp.pod
 	$(AM_V_GEN)$(pod2man) -s 7 -n nbdkit-mirror-qmp \
 	  $(srcdir)/docs/nbdkit-mirror-qmp.pod $@

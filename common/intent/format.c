@@ -33,6 +33,7 @@
 #include <string.h>
 
 #include "format.h"
+#include "iszero.h"
 #include "range.h"
 
 #define MAGIC "NBDmirW\n"
@@ -314,4 +315,13 @@ intent_page_counts (const void *buf, uint64_t epoch, uint64_t page)
 
   return get32 (b) == intent_crc32c (b + 4, INTENT_PAGE_SIZE - 4) &&
     get32 (b + 4) == (uint32_t) page && get64 (b + 8) == epoch;
+}
+
+bool
+intent_page_is_old (const void *buf, uint64_t page)
+{
+  const char *b = buf;
+
+  return is_zero (b, INTENT_PAGE_SIZE) ||
+    intent_page_counts (b, get64 (b + 8), page);
 }

@@ -115,6 +115,11 @@ extern void intent_seal_page (void *buf, uint64_t epoch, uint64_t page);
 extern bool intent_page_counts (const void *buf, uint64_t epoch,
                                 uint64_t page);
 
+/* Of a page that does not count: is it as it was written once, for an earlier
+ * epoch, or not at all yet (zeroes)?  Else it is torn, rotten or another's.
+ */
+extern bool intent_page_is_old (const void *buf, uint64_t page);
+
 /* CRC-32C (Castagnoli), as iSCSI has it: RFC 3720, B.4. */
 extern uint32_t intent_crc32c (const void *buf, size_t len);
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Fuzzing the control socket: make fuzz [FUZZ_SECONDS=60], which needs clang.
-# make check runs the corpus without it.
+# Fuzzing the control socket, and what reads an intent file: make fuzz
+# [FUZZ_SECONDS=60], which needs clang.  make check runs the corpora without it.
 
 fuzz_qmp_sources = \
 	tests/fuzz/fuzz-qmp.c \
@@ -24,6 +24,11 @@ tests_fuzz_replay_qmp_LDADD = \
 	libengine.la libdirty.la libintent.la libqmp.la libsync-posix.la \
 	$(JANSSON_LIBS) -lpthread
 
+fuzz_intent_sources = tests/fuzz/fuzz-intent.c
+check_PROGRAMS += tests/fuzz/replay-intent
+tests_fuzz_replay_intent_SOURCES = tests/fuzz/replay.c $(fuzz_intent_sources)
+tests_fuzz_replay_intent_LDADD = libintent.la
+
 TESTS += tests/fuzz/test-fuzz-corpus.sh
 
 fuzz:
@@ -34,11 +39,17 @@ fuzz:
 	$(abs_top_srcdir)/tests/fuzz/fuzz.sh qmp $(fuzz_qmp_sources) \
 	  $(libqmp_la_SOURCES) $(libengine_la_SOURCES) $(libdirty_la_SOURCES) $(libintent_la_SOURCES) \
 	  $(libsync_posix_la_SOURCES)
+	@top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+	CPPFLAGS='-I$(abs_top_builddir) $(AM_CPPFLAGS)' \
+	$(abs_top_srcdir)/tests/fuzz/fuzz.sh intent $(fuzz_intent_sources) \
+	  $(libintent_la_SOURCES)
 .PHONY: fuzz
 
 clean-local:
-	rm -rf tests/fuzz/found-qmp tests/fuzz/fuzz-qmp
+	rm -rf tests/fuzz/found-qmp tests/fuzz/fuzz-qmp \
+	  tests/fuzz/found-intent tests/fuzz/fuzz-intent
 
 EXTRA_DIST += \
-	tests/fuzz/fuzz.sh tests/fuzz/qmp.dict tests/fuzz/test-fuzz-corpus.sh \
-	tests/fuzz/corpus-qmp
+	tests/fuzz/fuzz.sh tests/fuzz/qmp.dict tests/fuzz/intent.dict \
+	tests/fuzz/test-fuzz-corpus.sh \
+	tests/fuzz/corpus-qmp tests/fuzz/corpus-intent

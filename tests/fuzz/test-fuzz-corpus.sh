@@ -1,8 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The inputs that the fuzzer starts from, and those that it has found, without
+# The inputs that the fuzzers start from, and those that they have found, without
 # a fuzzer.
 shopt -s nullglob
-inputs=("$top_srcdir"/tests/fuzz/corpus-qmp/*)
-[ ${#inputs[@]} -ge 10 ] || { echo "inputs are missing"; exit 1; }
-exec "$top_builddir/tests/fuzz/replay-qmp" "${inputs[@]}"
+for name in qmp intent; do
+  inputs=("$top_srcdir/tests/fuzz/corpus-$name"/*)
+  [ ${#inputs[@]} -ge 10 ] || { echo "inputs are missing"; exit 1; }
+  "$top_builddir/tests/fuzz/replay-$name" "${inputs[@]}" || exit 1
+done

@@ -71,7 +71,7 @@ seal_head (char *buf)
 /*-- CRC ----------------------------------------------------------------*/
 
 /* The examples of RFC 3720, B.4, as little-endian numbers. */
-START_TEST (crc)
+START_TEST (checksum)
 {
   unsigned char buf[32];
   unsigned i;
@@ -131,6 +131,64 @@ START_TEST (geometry)
 END_TEST
 
 /*-- headers ------------------------------------------------------------*/
+
+static uint64_t
+number (const char *p, unsigned size)
+{
+  uint64_t v = 0;
+
+  while (size-- > 0)
+    v = v << 8 | (unsigned char) p[size];
+  return v;
+}
+
+/* Where nbdkit-mirror-intent(5) says it is: never to be changed. */
+START_TEST (layout)
+{
+  char buf[INTENT_HEADER_SIZE], page[INTENT_PAGE_SIZE];
+  struct intent_head h = a_head (64 * TiB, 65536);
+  uint64_t crc;
+
+  h.target_size = 65 * TiB;
+  h.state = INTENT_PIVOTED;
+  h.changed = -2;
+  intent_encode_head (&h, buf);
+  ck_assert_int_eq (memcmp (buf, "NBDmirW\n", 8), 0);
+  ck_assert_uint_eq (number (buf + 8, 4), 1);
+  ck_assert_uint_eq (number (buf + 16, 8), 7);
+  ck_assert_uint_eq (number (buf + 24, 8), 3);
+  ck_assert_uint_eq (number (buf + 32, 8), 64 * TiB);
+  ck_assert_uint_eq (number (buf + 40, 8), 65536);
+  ck_assert_uint_eq (number (buf + 48, 8), 32 * MiB);
+  ck_assert_uint_eq (number (buf + 56, 8), 65 * TiB);
+  ck_assert_uint_eq (number (buf + 64, 8), UINT64_MAX - 1);
+  ck_assert_uint_eq (number (buf + 72, 4), 5);
+  ck_assert_uint_eq (number (buf + 76, 4), 1);
+  ck_assert_uint_eq (number (buf + 80, 2), 10);
+  ck_assert_uint_eq (number (buf + 82, 2), 8);
+  ck_assert_uint_eq (number (buf + 84, 2), 9);
+  ck_assert_uint_eq (number (buf + 86, 2), 0);
+  ck_assert_int_eq (memcmp (buf + 88, "file=/disknbd://h/nbd://h/d\0", 28),
+                    0);
+  crc = number (buf + 12, 4);
+  memset (buf + 12, 0, 4);
+  ck_assert_uint_eq (intent_crc32c (buf, 16384), crc);
+  h.fenced = false;
+  h.clean = true;
+  intent_encode_head (&h, buf);
+  ck_assert_uint_eq (number (buf + 76, 4), 2);
+
+  intent_begin_page (page);
+  intent_set_bit (page, 3967);
+  intent_set_bit (page, 9);
+  intent_seal_page (page, 77, 5);
+  ck_assert_uint_eq (number (page, 4), intent_crc32c (page + 4, 508));
+  ck_assert_uint_eq (number (page + 4, 4), 5);
+  ck_assert_uint_eq (number (page + 8, 8), 77);
+  ck_assert_uint_eq (number (page + 16, 8), 2 << 8);
+  ck_assert_uint_eq (number (page + 504, 8), UINT64_C (1) << 63);
+}
+END_TEST
 
 START_TEST (round_trip)
 {
@@ -415,8 +473,13 @@ START_TEST (pages)
     buf[i / 8] = (char) (buf[i / 8] ^ 1 << i % 8);
   }
   ck_assert (intent_page_counts (buf, 9, 5));
+  ck_assert (intent_page_is_old (buf, 5));
+  ck_assert (!intent_page_is_old (buf, 4));
+  buf[100]++;
+  ck_assert (!intent_page_is_old (buf, 5));
   memset (buf, 0, sizeof buf);
   ck_assert (!intent_page_counts (buf, 0, 0));
+  ck_assert (intent_page_is_old (buf, 7));
   memset (buf, 0xff, sizeof buf);
   ck_assert (!intent_page_counts (buf, UINT64_MAX, UINT32_MAX));
 }
@@ -512,8 +575,9 @@ main (void)
   int failed;
 
   tcase_set_timeout (tc, 120);
-  tcase_add_test (tc, crc);
+  tcase_add_test (tc, checksum);
   tcase_add_test (tc, geometry);
+  tcase_add_test (tc, layout);
   tcase_add_test (tc, round_trip);
   tcase_add_test (tc, texts);
   tcase_add_test (tc, every_bit_of_a_header);
