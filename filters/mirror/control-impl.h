@@ -124,6 +124,20 @@ extern json_t *command_wait (struct control *c,
                              const struct qmp_request *req,
                              const struct params *p, struct qmp_error *error);
 
+/*-- arguments.c --------------------------------------------------------*/
+
+/* Those that are there change p.  0, or -EINVAL with *error. */
+extern int argument_speed (const struct qmp_request *req, uint64_t *speed,
+                           struct qmp_error *error);
+extern int argument_sizes (const struct qmp_request *req, struct params *p,
+                           struct qmp_error *error);
+/* The table has checked the words. */
+extern void argument_policies (const struct qmp_request *req,
+                               struct params *p);
+
+/* 0, or -EBUSY with *error: there is a job already. */
+extern int argument_no_job (struct control *c, struct qmp_error *error);
+
 /* The parameters of the job that blockdev-mirror wants.  Returns 0, or
  * -EINVAL with *error and *p cleared.
  */

@@ -81,7 +81,7 @@ mirror_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
 #define mirror_config_help \
   "mirror-target=URI                NBD target: start a mirror to it.\n" \
   "mirror-copy-mode=MODE            background, write-blocking or auto.\n" \
-  "mirror-sync=full|none            What to copy at first (default full).\n" \
+  "mirror-sync=WHAT                 full (default), none, incremental.\n" \
   "mirror-granularity=SIZE          Unit of tracking (default 64K).\n" \
   "mirror-speed=BYTES               Limit of copying per second (0: none).\n" \
   "mirror-buf-size=SIZE             Copying in flight (default 16M).\n" \
@@ -95,6 +95,8 @@ mirror_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
   "mirror-detect-zeroes=BOOL        Send zeroes as such (default false).\n" \
   "mirror-target-is-zero=BOOL       Do not clear it (default false).\n" \
   "mirror-target-flush=WHEN         propagate (default), defer.\n" \
+  "mirror-bitmap=FILE               Record there what may differ.\n" \
+  "mirror-after-pivot=WHAT          target (default), refuse, source.\n" \
   "mirror-export=NAME               The export to serve (default \"\").\n" \
   "mirror-control=PATH              QMP control socket."
 

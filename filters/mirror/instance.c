@@ -429,6 +429,8 @@ instance_new (const struct filter_keys *keys, const struct place *place)
   eventlog_init (&in->eventlog);
 
   r = params_check (&keys->params, error);
+  if (r == 0 && keys->params.bitmap)
+    r = refuse (error, "bitmap: not available in this version");
   if (r == 0 && keys->control) {
     in->control = control_new (keys->control, &control_ops, in, error);
     what = "mirror-control=";

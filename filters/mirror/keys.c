@@ -249,21 +249,59 @@ key_on_target_error (struct filter_keys *k, const char *key,
   return params_set_on_error (&k->params, key, true, value, error);
 }
 
+/* Relative to the current directory; *path is to be freed. */
+static int
+absolute_path (const char *value, char **path, char *error)
+{
+  char cwd[PATH_MAX];
+
+  *path = NULL;
+  if (value[0] != '/' && !getcwd (cwd, sizeof cwd))
+    return refuse (error, "cannot find the current directory: %s",
+                   error_text (errno));
+  if (asprintf (path, "%s%s%s", value[0] == '/' ? "" : cwd,
+                value[0] == '/' ? "" : "/", value) < 0) {
+    *path = NULL;
+    return -ENOMEM;
+  }
+  return 0;
+}
+
+static int
+key_bitmap (struct filter_keys *k, const char *key, const char *value,
+            char *error)
+{
+  CLEANUP_FREE char *path = NULL;
+  int r = absolute_path (value, &path, error);
+
+  return r < 0 ? r : params_set_bitmap (&k->params, key, path, error);
+}
+
+static int
+key_after_pivot (struct filter_keys *k, const char *key, const char *value,
+                 char *error)
+{
+  if (strcmp (value, "target") == 0)
+    k->after_pivot = AFTER_PIVOT_TARGET;
+  else if (strcmp (value, "refuse") == 0)
+    k->after_pivot = AFTER_PIVOT_REFUSE;
+  else if (strcmp (value, "source") == 0)
+    k->after_pivot = AFTER_PIVOT_SOURCE;
+  else
+    return refuse (error, "%s=%.200s: allowed are target, refuse and source",
+                   key, value);
+  return 0;
+}
+
 static int
 key_control (struct filter_keys *k, const char *key, const char *value,
              char *error)
 {
-  char cwd[PATH_MAX];
   CLEANUP_FREE char *path = NULL;
+  int r = absolute_path (value, &path, error);
 
-  if (value[0] != '/' && !getcwd (cwd, sizeof cwd))
-    return refuse (error, "cannot find the current directory: %s",
-                   error_text (errno));
-  if (asprintf (&path, "%s%s%s", value[0] == '/' ? "" : cwd,
-                value[0] == '/' ? "" : "/", value) < 0) {
-    path = NULL;
-    return -ENOMEM;
-  }
+  if (r < 0)
+    return r;
   if (strlen (path) > CONTROL_PATH_MAX)
     return refuse (error, "%s=%s: the path of a Unix socket has at most %d "
                    "bytes, this one %zu", key, path, CONTROL_PATH_MAX,
@@ -296,8 +334,8 @@ static const struct key {
   { "mirror-unmap", key_unmap },
   { "mirror-detect-zeroes", key_detect_zeroes },
   { "mirror-target-is-zero", key_target_is_zero },
-  { "mirror-bitmap", NULL },
-  { "mirror-after-pivot", NULL },
+  { "mirror-bitmap", key_bitmap },
+  { "mirror-after-pivot", key_after_pivot },
   { "mirror-export", key_export },
   { "mirror-complete", NULL },
   { "mirror-tls", NULL },
@@ -385,4 +423,15 @@ filter_keys_set (struct filter_keys *k, const char *key, const char *value,
     return refuse (error, "%s: the value is empty", key);
   k->given[i] = true;
   return keys[i].set (k, key, value, error);
+}
+
+bool
+filter_keys_given (const struct filter_keys *k, const char *key)
+{
+  size_t i;
+
+  for (i = 0; i < FILTER_KEYS; ++i)
+    if (strcmp (keys[i].name, key) == 0)
+      return k->given[i];
+  return false;
 }

@@ -46,6 +46,7 @@ filter_LTLIBRARIES = nbdkit-mirror-filter.la
 nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/keys.c \
 	filters/mirror/params.c filters/mirror/params.h \
+	filters/mirror/arguments.c \
 	filters/mirror/beneath.c filters/mirror/beneath.h \
 	filters/mirror/commands.c \
 	filters/mirror/control.c filters/mirror/control.h \
@@ -57,6 +58,7 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/facts.c filters/mirror/facts.h \
 	filters/mirror/filter.c \
 	filters/mirror/instance.c filters/mirror/instance.h \
+	filters/mirror/intent-plan.c filters/mirror/intent-plan.h \
 	filters/mirror/source.c filters/mirror/source.h \
 	filters/mirror/place.c filters/mirror/place.h \
 	filters/mirror/target.c filters/mirror/target.h \

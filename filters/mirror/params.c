@@ -57,7 +57,8 @@ params_clear (struct params *p)
 {
   free (p->target);
   free (p->job_id);
-  p->target = p->job_id = NULL;
+  free (p->bitmap);
+  p->target = p->job_id = p->bitmap = NULL;
 }
 
 int
@@ -76,8 +77,9 @@ int
 params_copy (struct params *to, const struct params *from)
 {
   *to = *from;
-  to->target = to->job_id = NULL;
+  to->target = to->job_id = to->bitmap = NULL;
   if (params_replace (&to->target, from->target) < 0 ||
+      params_replace (&to->bitmap, from->bitmap) < 0 ||
       params_replace (&to->job_id, from->job_id) < 0) {
     params_clear (to);
     return -ENOMEM;
@@ -181,11 +183,10 @@ params_set_sync (struct params *p, const char *what, const char *value,
   else if (strcmp (value, "none") == 0)
     p->sync = SYNC_NONE;
   else if (strcmp (value, "incremental") == 0)
-    return refuse (error, "%s=incremental: not available in this version; "
-                   "allowed are full and none", what);
+    p->sync = SYNC_INCREMENTAL;
   else
-    return refuse (error, "%s=%.200s: allowed are full and none", what,
-                   value);
+    return refuse (error, "%s=%.200s: allowed are full, none and incremental",
+                   what, value);
   return 0;
 }
 
@@ -222,6 +223,18 @@ params_set_job_id (struct params *p, const char *value, char *error)
   if (!ok || s - value > JOB_ID_MAX)
     return refuse (error, "Invalid job ID '%.300s'", value);
   return params_replace (&p->job_id, value);
+}
+
+int
+params_set_bitmap (struct params *p, const char *what, const char *value,
+                   char *error)
+{
+  if (value[0] != '/')
+    return refuse (error, "%s=%.200s: must be an absolute path", what, value);
+  if (strlen (value) >= PATH_MAX)
+    return refuse (error, "%s=%.200s...: the path is too long, at most %d "
+                   "bytes are allowed", what, value, PATH_MAX - 1);
+  return params_replace (&p->bitmap, value);
 }
 
 /*-- the target ---------------------------------------------------------*/
@@ -374,5 +387,9 @@ params_check (const struct params *p, char *error)
   if (p->buf_size < p->granularity)
     return refuse (error, "buf-size=%" PRIu64 ": must be at least the "
                    "granularity, %" PRIu64, p->buf_size, p->granularity);
+  if (p->sync == SYNC_INCREMENTAL && !p->bitmap)
+    return refuse (error, "sync=incremental: there is no intent file that "
+                   "says what differs; it needs mirror-bitmap, or use full or "
+                   "none");
   return 0;
 }

@@ -32,6 +32,8 @@ struct params {
   unsigned suspect_s;           /* 0 ... PARAMS_MAX_SUSPECT_S */
   enum on_error on_source_error, on_target_error;
   bool keep;                    /* a job that has ended, until dismissed */
+  char *bitmap;                 /* absolute path of the intent file, owned;
+                                 * NULL = none */
 };
 
 extern void params_init (struct params *p);     /* the defaults */
@@ -67,6 +69,10 @@ extern int params_set_target (struct params *p, const char *what,
 extern int params_set_job_id (struct params *p, const char *value,
                               char *error);
 
+/* An absolute path. */
+extern int params_set_bitmap (struct params *p, const char *what,
+                              const char *value, char *error);
+
 /* What must hold between several of them. */
 extern int params_check (const struct params *p, char *error);
 
@@ -82,10 +88,17 @@ extern int params_replace (char **to, const char *value);
 #define FILTER_KEYS 26
 #define CONTROL_PATH_MAX 107    /* sun_path with its final 0 */
 
+/* What clients get from a start whose intent file says that they had been moved
+ * to a target.
+ */
+enum after_pivot { AFTER_PIVOT_TARGET, AFTER_PIVOT_REFUSE,
+                   AFTER_PIVOT_SOURCE };
+
 struct filter_keys {
   struct params params;
   char *control;                /* absolute path, owned; NULL = none */
   char *export;                 /* name, owned; NULL = the default export */
+  enum after_pivot after_pivot;
   bool given[FILTER_KEYS];
 };
 
@@ -98,5 +111,8 @@ extern void filter_keys_clear (struct filter_keys *k);
  */
 extern int filter_keys_set (struct filter_keys *k, const char *key,
                             const char *value, char *error);
+
+/* Was it on the command line, or is it the default? */
+extern bool filter_keys_given (const struct filter_keys *k, const char *key);
 
 #endif /* MIRROR_PARAMS_H */

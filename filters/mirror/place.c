@@ -66,7 +66,7 @@ int
 place_note (struct place *place, const char *key, const char *value)
 {
   enum place_key k;
-  char *copy;
+  char *copy, *both;
   size_t i;
 
   for (i = 0; i < sizeof keys / sizeof keys[0]; ++i) {
@@ -79,6 +79,15 @@ place_note (struct place *place, const char *key, const char *value)
       ? absolute_path (value, place->dir) : strdup (value);
     if (copy == NULL)
       return -ENOMEM;
+    if (k == PLACE_FILE && place->value[k]) {
+      /* A disk of several files. */
+      if (asprintf (&both, "%s\n%s", place->value[k], copy) < 0)
+        both = NULL;
+      free (copy);
+      if (both == NULL)
+        return -ENOMEM;
+      copy = both;
+    }
     free (place->value[k]);
     place->value[k] = copy;
   }
@@ -335,4 +344,88 @@ place_is_target (const struct place *place, const char *uri, char *error)
     return false;
   target_error (error, public, "the target is the source itself");
   return true;
+}
+
+bool
+place_same_uri (const char *a, const char *b)
+{
+  CLEANUP_ENDPOINT struct endpoint ea = { .kind = NOWHERE };
+  CLEANUP_ENDPOINT struct endpoint eb = { .kind = NOWHERE };
+
+  /* Relative paths do not come here. */
+  return uri_endpoint (&ea, a, "") == 0 && uri_endpoint (&eb, b, "") == 0 &&
+    same_endpoint (&ea, &eb);
+}
+
+/*-- identity -----------------------------------------------------------*/
+
+/* What would end a value, or a line, or begin such an escape, becomes %XX. */
+static void
+put_pair (FILE *f, const char *key, const char *value)
+{
+  const unsigned char *s;
+
+  if (value == NULL || *value == '\0')
+    return;
+  fprintf (f, "%s%s=", ftell (f) > 0 ? " " : "", key);
+  for (s = (const unsigned char *) value; *s; ++s)
+    if (*s <= ' ' || *s == '%' || *s == 127)
+      fprintf (f, "%%%02X", *s);
+    else
+      putc (*s, f);
+}
+
+static void
+put_place (FILE *f, const struct place *place, const struct endpoint *e)
+{
+  size_t i;
+  enum place_key k;
+
+  switch (e->kind) {
+  case UNIX:
+    put_pair (f, "socket", e->where);
+    break;
+  case TCP:
+    put_pair (f, "hostname", e->where);
+    put_pair (f, "port", e->port);
+    break;
+  case VSOCK:
+    put_pair (f, "vsock", e->where);
+    put_pair (f, "port", e->port);
+    break;
+  case NOWHERE:
+    /* Not a server, or not one that we know how to find: as it was given. */
+    for (k = 0; k < PLACE_KEYS; ++k)
+      for (i = 0; i < sizeof keys / sizeof keys[0]; ++i)
+        if (keys[i].key == k) {
+          put_pair (f, keys[i].name, place->value[k]);
+          break;
+        }
+    return;
+  }
+  put_pair (f, "export", e->export);
+}
+
+char *
+place_identity (const struct place *place, const char *export)
+{
+  CLEANUP_ENDPOINT struct endpoint e = { .kind = NOWHERE };
+  char *text = NULL;
+  size_t size;
+  FILE *f;
+  bool failed;
+
+  if (place_endpoint (&e, place) < 0)
+    return NULL;
+  f = open_memstream (&text, &size);
+  if (f == NULL)
+    return NULL;
+  put_place (f, place, &e);
+  put_pair (f, "mirror-export", export);
+  failed = ferror (f) != 0;
+  if (fclose (f) != 0 || failed) {
+    free (text);
+    return NULL;
+  }
+  return text;
 }

@@ -50,6 +50,17 @@ copy_mode_name (enum copy_mode mode)
   return "?";
 }
 
+static const char *
+sync_mode_name (enum sync_mode sync)
+{
+  switch (sync) {
+  case SYNC_FULL: return "full";
+  case SYNC_NONE: return "none";
+  case SYNC_INCREMENTAL: return "incremental";
+  }
+  return "?";
+}
+
 const char *
 on_error_name (enum on_error on_error)
 {
@@ -165,7 +176,7 @@ query_block_jobs (struct control *c)
   FIELD ("actively-synced", TRUTH (st->synced))                         \
   FIELD ("copy-mode", TEXT (copy_mode_name (st->copy_mode)))            \
   FIELD ("teeing", TRUTH (st->teeing))                                  \
-  FIELD ("sync", TEXT (st->sync == SYNC_FULL ? "full" : "none"))        \
+  FIELD ("sync", TEXT (sync_mode_name (st->sync)))                      \
   FIELD ("speed", NUMBER (st->speed))                                   \
   FIELD ("granularity", NUMBER (st->granularity))                       \
   FIELD ("buf-size", NUMBER (st->buf_size))                             \

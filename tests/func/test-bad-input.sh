@@ -129,12 +129,14 @@ bad 'mirror-unmap|twice' mirror-unmap=true mirror-unmap=true
 bad 'mirror-control|twice' mirror-control="$tmp/1" mirror-control="$tmp/2"
 
 # What the interface has and this version has not is refused by name.
-for key in bitmap=/tmp/x after-pivot=target complete=manual tls=off \
+for key in complete=manual tls=off \
            tls-certificates=/tmp tls-psk=/tmp/x tls-username=x \
            tls-verify=true; do
   bad "mirror-${key%%=*}|not available" mirror-$key
 done
-bad "mirror-sync=incremental|not available" mirror-sync=incremental
+bad "mirror-sync=incremental|mirror-bitmap" mirror-sync=incremental
+bad 'mirror-sync=all|full, none and incremental' mirror-sync=all
+bad 'mirror-after-pivot=disk|target, refuse and source' mirror-after-pivot=disk
 
 # The filter's place: once, and above what serves requests in parallel.  Both
 # are seen before nbdkit goes into the background.

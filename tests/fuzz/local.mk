@@ -5,7 +5,7 @@
 fuzz_qmp_sources = \
 	tests/fuzz/fuzz-qmp.c \
 	tests/fuzz/world.c tests/fuzz/world.h \
-	filters/mirror/commands.c \
+	filters/mirror/arguments.c filters/mirror/commands.c \
 	filters/mirror/control.c filters/mirror/control.h \
 	filters/mirror/control-impl.h \
 	filters/mirror/events.c \

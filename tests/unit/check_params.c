@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "params.h"
 
@@ -75,6 +76,52 @@ START_TEST (defaults)
   ck_assert_int_eq (p->on_target_error, ON_ERROR_IGNORE);
   ck_assert (p->unmap && !p->detect_zeroes && !p->target_is_zero);
   ck_assert (!p->defer_flush && !p->keep);
+}
+END_TEST
+
+START_TEST (intent_file)
+{
+  char cwd[4096], path[5000], *value;
+
+  bad ("mirror-sync", "top", "allowed are full, none and incremental");
+  bad ("mirror-after-pivot", "disk", "allowed are target, refuse and source");
+  bad ("mirror-after-pivot", "Target",
+       "allowed are target, refuse and source");
+  ck_assert_ptr_null (keys.params.bitmap);
+  ck_assert_int_eq (keys.after_pivot, AFTER_PIVOT_TARGET);
+  ck_assert_str_eq (good ("mirror-bitmap", "/a/b")->bitmap, "/a/b");
+  ck_assert_ptr_nonnull (getcwd (cwd, sizeof cwd));
+  snprintf (path, sizeof path, "%s/b", cwd);
+  ck_assert_str_eq (good ("mirror-bitmap", "b")->bitmap, path);
+  value = malloc (5000);
+  memset (value, '/', 4999);
+  value[4999] = '\0';
+  ck_assert_int_eq (filter_keys_set (&keys, "mirror-bitmap", "x", error),
+                    -EINVAL);
+  filter_keys_clear (&keys);
+  filter_keys_init (&keys);
+  ck_assert_int_eq (filter_keys_set (&keys, "mirror-bitmap", value, error),
+                    -EINVAL);
+  ck_assert_ptr_nonnull (strstr (error, "at most 4095 bytes"));
+  free (value);
+
+  good ("mirror-after-pivot", "refuse");
+  ck_assert_int_eq (keys.after_pivot, AFTER_PIVOT_REFUSE);
+  good ("mirror-after-pivot", "source");
+  ck_assert_int_eq (keys.after_pivot, AFTER_PIVOT_SOURCE);
+  good ("mirror-after-pivot", "target");
+  ck_assert_int_eq (keys.after_pivot, AFTER_PIVOT_TARGET);
+
+  ck_assert_int_eq (good ("mirror-sync", "incremental")->sync,
+                    SYNC_INCREMENTAL);
+  ck_assert_int_eq (params_check (&keys.params, error), -EINVAL);
+  ck_assert_ptr_nonnull (strstr (error, "sync=incremental: "));
+  ck_assert_int_eq (filter_keys_set (&keys, "mirror-bitmap", "/x", error), 0);
+  ck_assert_int_eq (params_check (&keys.params, error), 0);
+
+  ck_assert (filter_keys_given (&keys, "mirror-bitmap"));
+  ck_assert (!filter_keys_given (&keys, "mirror-granularity"));
+  ck_assert (!filter_keys_given (&keys, "file"));
 }
 END_TEST
 
@@ -152,7 +199,10 @@ START_TEST (copies)
                                      "enospc", error), 0);
   ck_assert_int_eq (filter_keys_set (&keys, "mirror-target", "nbd://h/",
                                      error), 0);
+  ck_assert_int_eq (filter_keys_set (&keys, "mirror-bitmap", "/a", error), 0);
   ck_assert_int_eq (params_copy (&p, &keys.params), 0);
+  ck_assert_str_eq (p.bitmap, "/a");
+  ck_assert_ptr_ne (p.bitmap, keys.params.bitmap);
   ck_assert_str_eq (p.target, "nbd://h/");
   ck_assert_ptr_ne (p.target, keys.params.target);
   ck_assert_uint_eq (p.timeout_s, 77);
@@ -189,6 +239,7 @@ main (void)
 
   tcase_add_checked_fixture (tc, setup, teardown);
   tcase_add_test (tc, defaults);
+  tcase_add_test (tc, intent_file);
   tcase_add_test (tc, times);
   tcase_add_test (tc, policies);
   tcase_add_test (tc, copies);

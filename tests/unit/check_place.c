@@ -170,6 +170,84 @@ START_TEST (sockets)
 }
 END_TEST
 
+/*-- identity -----------------------------------------------------------*/
+
+/* words, and the export of the filter, become that text. */
+static void
+text_is (const char *const words[], const char *export, const char *expected)
+{
+  struct place place = { .dir = NULL };
+  char *text;
+  size_t i;
+
+  for (i = 0; words[i]; i += 2)
+    ck_assert_int_eq (place_note (&place, words[i], words[i + 1]), 0);
+  text = place_identity (&place, export);
+  ck_assert_ptr_nonnull (text);
+  ck_assert_str_eq (text, expected);
+  free (text);
+  place_clear (&place);
+}
+
+START_TEST (identities)
+{
+  ck_assert_int_eq (chdir ("/tmp"), 0);
+  text_is (WORDS (NULL), NULL, "");
+  text_is (WORDS ("size", "1M"), "", "");
+  text_is (WORDS ("file", "disk.img"), NULL, "file=/tmp/disk.img");
+  text_is (WORDS ("file", "/a b%\n"), "e", "file=/a%20b%25%0A mirror-export=e");
+  text_is (WORDS ("file", "/a", "file", "/b"), NULL, "file=/a%0A/b");
+  text_is (WORDS ("size", "1M"), "x y", "mirror-export=x%20y");
+  text_is (WORDS ("file", "/a", "export", "e"), "m",
+           "export=e file=/a mirror-export=m");
+  /* Servers, in one spelling. */
+  text_is (WORDS ("hostname", "H.", "export", "e"), NULL,
+           "hostname=h port=10809 export=e");
+  text_is (WORDS ("uri", "nbds://u:pw@H:10809/e?tls-psk-file=/x"), NULL,
+           "hostname=h port=10809 export=e");
+  text_is (WORDS ("uri", "nbd://h"), NULL, "hostname=h port=10809");
+  text_is (WORDS ("uri", "nbd://h/"), NULL, "hostname=h port=10809");
+  text_is (WORDS ("socket", "s", "export", ""), NULL, "socket=/tmp/s");
+  text_is (WORDS ("uri", "nbd+unix:///?socket=/tmp/s"), NULL,
+           "socket=/tmp/s");
+  text_is (WORDS ("cid", "2"), NULL, "vsock=2 port=10809");
+  text_is (WORDS ("uri", "http://h/x"), NULL, "uri=http://h/x");
+}
+END_TEST
+
+START_TEST (same_uris)
+{
+  static const struct {
+    const char *a, *b;
+    bool same;
+  } cases[] = {
+    { "nbd://h", "nbd://H:10809/", true },
+    { "nbd://u@h/e", "nbds://h/e?tls-certificates=/x", true },
+    { "nbd://[::1]/", "nbd://localhost", true },
+    { "nbd+unix:///e?socket=/nowhere", "nbd+unix:///e?socket=%2Fnowhere",
+      true },
+    { "nbd+vsock://2", "nbd+vsock://2:10809/", true },
+    { "nbd://h", "nbd://h:10810", false },
+    { "nbd://h/a", "nbd://h/b", false },
+    { "nbd://h/a", "nbd://h/A", false },
+    { "nbd://h", "nbd://g", false },
+    { "nbd://2", "nbd+vsock://2", false },
+    { "nbd+unix:///?socket=/nowhere", "nbd+unix:///?socket=/elsewhere",
+      false },
+    { "", "", false },
+    { "http://h", "http://h", false },
+  };
+  size_t i;
+
+  for (i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    ck_assert_msg (place_same_uri (cases[i].a, cases[i].b) == cases[i].same,
+                   "%zu", i);
+    ck_assert_msg (place_same_uri (cases[i].b, cases[i].a) == cases[i].same,
+                   "%zu", i);
+  }
+}
+END_TEST
+
 int
 main (void)
 {
@@ -180,6 +258,8 @@ main (void)
 
   tcase_add_test (tc, hosts);
   tcase_add_test (tc, sockets);
+  tcase_add_test (tc, identities);
+  tcase_add_test (tc, same_uris);
   suite_add_tcase (suite, tc);
   sr = srunner_create (suite);
   srunner_run_all (sr, CK_ENV);

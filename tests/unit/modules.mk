@@ -69,7 +69,7 @@ check_verbs_LDADD = $(qmp_ldadd)
 
 # The target leg, against real servers and against servers that misbehave.
 target_tests = \
-	check_eventlog check_params check_place check_target \
+	check_eventlog check_intent_plan check_params check_place check_target \
 	check_target_blocks check_target_connect check_target_peer \
 	check_target_self
 check_PROGRAMS += $(target_tests)
@@ -109,6 +109,15 @@ check_eventlog_SOURCES = tests/unit/check_eventlog.c \
 check_eventlog_CPPFLAGS = $(target_cppflags)
 check_eventlog_CFLAGS = $(unit_cflags)
 check_eventlog_LDADD = $(engine_ldadd)
+
+check_intent_plan_SOURCES = tests/unit/check_intent_plan.c \
+	filters/mirror/intent-plan.c filters/mirror/intent-plan.h \
+	filters/mirror/params.c filters/mirror/params.h \
+	filters/mirror/place.c filters/mirror/place.h \
+	filters/mirror/target-uri.c filters/mirror/target-uri.h
+check_intent_plan_CPPFLAGS = $(target_cppflags)
+check_intent_plan_CFLAGS = $(unit_cflags)
+check_intent_plan_LDADD = libintent.la $(CHECK_LIBS)
 
 check_params_SOURCES = tests/unit/check_params.c \
 	filters/mirror/keys.c \
