@@ -58,6 +58,9 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/facts.c filters/mirror/facts.h \
 	filters/mirror/filter.c \
 	filters/mirror/instance.c filters/mirror/instance.h \
+	filters/mirror/instance-end.c \
+	filters/mirror/instance-private.h \
+	filters/mirror/instance-target.c \
 	filters/mirror/intent-plan.c filters/mirror/intent-plan.h \
 	filters/mirror/source.c filters/mirror/source.h \
 	filters/mirror/place.c filters/mirror/place.h \

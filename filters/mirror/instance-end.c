@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The end of the instance; see instance.h.
+ *
+ * SIGTERM and nbdkit_shutdown only set a flag in nbdkit; it then waits without
+ * limit for all connections to end.  A request that waits for a target that
+ * hangs would hold that up for ever.  The one way for a filter to learn of the
+ * flag is that nbdkit_nanosleep fails; so while there is a job one thread
+ * sleeps, and when it is woken the engine is shut down, which releases every
+ * request and closes the intent file (it costs the line "aborting sleep" in the
+ * log).
+ *
+ * `quit` moreover ends the process after two seconds even if clients are still
+ * connected, which no call of this nbdkit can disconnect.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "instance-private.h"
+
+#define QUIT_NS UINT64_C (2000000000)
+
+/* What is in flight, and the flushes that make the intent file small, may take
+ * so long when the process ends.
+ */
+#define SHUTDOWN_NS UINT64_C (1000000000)
+
+static void
+watcher_main (void *vp)
+{
+  struct instance *in = vp;
+
+  while (nbdkit_nanosleep (86400, 0) == 0)
+    ;
+  atomic_store (&in->give_up, true);
+  mirror_shutdown (in->mirror, SHUTDOWN_NS);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+  in->closed = true;
+  cond_broadcast (&in->wake);
+}
+
+int
+instance_start_watcher (struct instance *in)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+  int r;
+
+  if (in->have_watcher)
+    return 0;
+  if (in->ending)
+    return -ESHUTDOWN;
+  r = thread_start (&in->watcher, "mirror-watch", watcher_main, in);
+  in->have_watcher = r == 0;
+  return r;
+}
+
+/* Until the cleanup has begun, but no longer than QUIT_NS; then until the intent
+ * file is closed, but no longer than that again: its disk may hang.  true: the
+ * cleanup has begun.
+ */
+static bool
+wait_for_cleanup (struct instance *in)
+{
+  struct clock *clock = &clock_monotonic;
+  const uint64_t deadline_ns = clock->now_ns (clock) + QUIT_NS;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+
+  while (!in->ending && clock->wait_until (clock, &in->wake, &in->lock,
+                                           deadline_ns) == 0)
+    ;
+  while (!in->ending && in->have_watcher && !in->closed &&
+         clock->wait_until (clock, &in->wake, &in->lock,
+                            deadline_ns + QUIT_NS) == 0)
+    ;
+  return in->ending;
+}
+
+static void
+quitter_main (void *vp)
+{
+  struct instance *in = vp;
+
+  if (wait_for_cleanup (in))
+    return;
+
+  /* Clients are still connected.  What they have been told is in the source;
+   * make it durable, then leave with them.
+   */
+  if (in->facts.can_flush == 1 &&
+      mirror_flush (in->mirror, &in->source.base) < 0)
+    nbdkit_error ("mirror: quit: flushing the source failed");
+  if (in->keys->control)
+    unlink (in->keys->control);
+  _exit (EXIT_SUCCESS);
+}
+
+void
+instance_quit (struct instance *in)
+{
+  nbdkit_shutdown ();
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+  if (!in->have_quitter && !in->ending)
+    in->have_quitter = thread_start (&in->quitter, "mirror-quit",
+                                     quitter_main, in) == 0;
+}
+
+void
+instance_join (struct instance *in)
+{
+  if (in->have_quitter)
+    thread_join (&in->quitter);
+  if (in->have_watcher) {
+    nbdkit_shutdown ();         /* wakes it; not yet set if the start failed */
+    thread_join (&in->watcher);
+  }
+}
