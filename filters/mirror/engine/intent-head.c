@@ -467,7 +467,8 @@ int
 intent_unpivot (struct intent *in)
 {
   begin_head (in);
-  in->next.state = INTENT_IDLE;
+  /* Not idle: a later start must not overwrite the disk by itself. */
+  in->next.state = INTENT_CANCELLED;
   set_text (in->next.disk, "");
   return end_order (in);
 }

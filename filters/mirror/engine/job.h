@@ -157,7 +157,8 @@ struct mirror {
   struct mirror_config config;
   struct gate *gate;
 
-  struct intent *intent;        /* or NULL; constant once there is a job */
+  struct intent *_Atomic intent;        /* or NULL; constant once there is a
+                                 * job */
   _Atomic bool ending;          /* mirror_shutdown has begun */
   _Atomic unsigned refuse;      /* enum refuse */
   _Atomic uint64_t record_ns;   /* with REFUSE_RECORD: how long to wait */

@@ -28,16 +28,20 @@
 #include "switch.h"
 #include "tee.h"
 
-void
+int
 mirror_use_intent (struct mirror *m, struct intent *intent)
 {
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   struct intent_status st;
 
-  m->intent = intent;
+  if (m->intent || m->job || m->starting)
+    return -EBUSY;
   intent_get_status (intent, &st);
   if (st.fenced)
     atomic_fetch_or (&m->refuse, REFUSE_FENCED);
   m->left_late = !st.clean;
+  m->intent = intent;
+  return 0;
 }
 
 int

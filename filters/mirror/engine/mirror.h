@@ -139,10 +139,11 @@ extern struct mirror *mirror_new (const struct mirror_config *config);
  */
 extern void mirror_free (struct mirror *m);
 
-/* Before the first request and job: keep the write-intent record in that file,
- * and do what it says of the fence.  Takes it over.
+/* Keep the write-intent record in that file from now on, and do what it says of
+ * the fence.  Takes it over, once in a mirror's life, and not while there is a
+ * job: else -EBUSY.
  */
-extern void mirror_use_intent (struct mirror *m, struct intent *intent);
+extern int mirror_use_intent (struct mirror *m, struct intent *intent);
 
 /* Before the first request and job: clients have been moved to this disk.
  * where: for config.reopen.  target NULL: there is no session yet.  timeout_ns:
