@@ -25,22 +25,29 @@
 
 /*-- Unix sockets -------------------------------------------------------*/
 
-/* The URI of the NBD server on that socket, to be freed. */
+/* Percent-encoded; returns the end. */
 static char *
-unix_uri (const char *path)
+put_encoded (char *p, const char *text)
 {
-  static const char head[] = "nbd+unix:///?socket=";
-  char *uri = malloc (sizeof head + 3 * strlen (path)), *p = uri;
-
-  if (uri == NULL)
-    return NULL;
-  p = stpcpy (p, head);
-  for (; *path; path++)
-    if (isalnum ((unsigned char) *path) || strchr ("/-._~", *path))
-      *p++ = *path;
+  for (; *text; text++)
+    if (isalnum ((unsigned char) *text) || strchr ("/-._~", *text))
+      *p++ = *text;
     else
-      p += sprintf (p, "%%%02X", (unsigned char) *path);
+      p += sprintf (p, "%%%02X", (unsigned char) *text);
   *p = '\0';
+  return p;
+}
+
+char *
+listen_unix_uri (const char *export, const char *path)
+{
+  static const char head[] = "nbd+unix:///", socket[] = "?socket=";
+  char *uri = malloc (sizeof head + sizeof socket + 3 * strlen (export) +
+                      3 * strlen (path));
+
+  if (uri)
+    put_encoded (stpcpy (put_encoded (stpcpy (uri, head), export), socket),
+                 path);
   return uri;
 }
 
@@ -114,7 +121,7 @@ listen_unix (struct listener *l, const char *what, const char *path)
   }
   l->fds[0] = fd;
   l->count = 1;
-  l->uri = unix_uri (absolute);
+  l->uri = listen_unix_uri ("", absolute);
   l->path = absolute;
   absolute = NULL;
   if (l->uri)

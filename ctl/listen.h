@@ -30,6 +30,11 @@ extern int listen_address (struct listener *l, const char *address);
 extern int listen_unix (struct listener *l, const char *what,
                         const char *path);
 
+/* The URI of an export of the NBD server on that socket, to be freed; NULL when
+ * out of memory.
+ */
+extern char *listen_unix_uri (const char *export, const char *path);
+
 /* Take no more clients. */
 extern void listen_close (struct listener *l);
 

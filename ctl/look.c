@@ -88,6 +88,7 @@ fill_job (struct look *l, json_t *job, json_t *last)
   l->ready = look_truth (job, "ready");
   l->teeing = look_truth (job, "teeing");
   l->synced = look_truth (job, "actively-synced");
+  l->resumed = strcmp (look_word (job, "sync"), "incremental") == 0;
   l->io_status = look_word (job, "io-status");
   l->job_error = text_or_none (job, "error");
   l->len = look_number (job, "len");
@@ -109,6 +110,15 @@ fill_error (struct look *l, json_t *e)
   l->error_offset = look_number (e, "offset");
   l->error_length = look_number (e, "length");
   l->error_time = (int64_t) look_number (e, "time");
+}
+
+static void
+fill_bitmap (struct look *l, json_t *b)
+{
+  l->have_bitmap = look_is_there (b);
+  l->bitmap_file = look_word (b, "file");
+  l->bitmap_state = look_word (b, "state");
+  l->bitmap_dirty = look_number (b, "dirty-bytes");
 }
 
 static void
@@ -158,5 +168,6 @@ look_fill (struct look *l, json_t *mirror)
   l->held = look_truth (mirror, "held");
   l->fenced = look_truth (mirror, "fenced");
   fill_error (l, json_object_get (mirror, "last-error"));
+  fill_bitmap (l, json_object_get (mirror, "bitmap"));
   fill_verify (l, json_object_get (mirror, "verify"));
 }

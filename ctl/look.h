@@ -24,6 +24,7 @@ struct look {
   bool have_job;
   const char *id, *status, *copy_mode;
   bool ready, teeing, synced;
+  bool resumed;                 /* it goes on with what the intent file said */
   const char *io_status;
   const char *job_error;        /* "" if none */
   uint64_t len, offset, suspect;        /* bytes */
@@ -43,6 +44,10 @@ struct look {
   uint64_t connections;         /* 0: unknown */
   uint64_t reconnects;
   bool pivoted, held, fenced;
+
+  bool have_bitmap;
+  const char *bitmap_file, *bitmap_state;
+  uint64_t bitmap_dirty;        /* bytes */
 
   bool have_verify;
   bool verify_running, verify_repair;

@@ -43,6 +43,8 @@ static const struct family {
     "Clients have been moved to a target" },
   { GAUGE, false, "source_size_bytes", BYTES, "source", "size",
     "Size of the source" },
+  { GAUGE, false, "bitmap_dirty_bytes", BYTES, "bitmap", "dirty-bytes",
+    "What the intent file says may differ" },
   { TRUTH, true, "ready", NULL, "job", "ready", "The job is ready" },
   { TRUTH, true, "actively_synced", NULL, "job", "actively-synced",
     "Both sides are equal and stay so" },
@@ -144,6 +146,10 @@ static const char *const target_states[] = {
   "none", "connecting", "online", "offline", "pivoted", NULL
 };
 
+static const char *const bitmap_states[] = {
+  "idle", "running", "cancelled", "detached", "failed", "pivoted", "lost", NULL
+};
+
 static const char *const job_states[] = {
   "undefined", "created", "running", "paused", "ready", "standby", "waiting",
   "pending", "aborting", "concluded", "null", NULL
@@ -197,6 +203,7 @@ static void
 print_metrics (json_t *mirror)
 {
   json_t *job = json_object_get (mirror, "job");
+  json_t *bitmap = json_object_get (mirror, "bitmap");
   const bool have_job = look_is_there (job);
   size_t i;
 
@@ -208,6 +215,9 @@ print_metrics (json_t *mirror)
   print_states ("target_state", target_states,
                 look_word (json_object_get (mirror, "target"), "state"),
                 "The connection to the target");
+  if (look_is_there (bitmap))
+    print_states ("bitmap_state", bitmap_states, look_word (bitmap, "state"),
+                  "What the intent file says of the mirror");
   if (have_job) {
     print_states ("job_status", job_states, look_word (job, "status"),
                   "The state of the job");

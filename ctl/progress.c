@@ -12,6 +12,7 @@
 #include "look.h"
 #include "progress.h"
 #include "screen.h"
+#include "size.h"
 #include "terminal.h"
 
 #define BAR_WIDTH 30
@@ -71,6 +72,13 @@ tell_end (struct progress *p, const struct look *look, json_t *mirror)
 static void
 tell (struct progress *p, const struct look *look, json_t *mirror)
 {
+  char left[SIZE_TEXT_MAX], size[SIZE_TEXT_MAX];
+
+  if (look->have_job && look->resumed && !p->resumed)
+    progress_say (p, "resumed   by the intent file, %s of %s may differ",
+                  size_text (look->len - look->offset, left),
+                  size_text (look->source_size, size));
+  p->resumed = look->have_job && look->resumed;
   if (look->ready && !p->ready)
     progress_say (p, "ready     source and target have been equal");
   if (look->pivoted && !p->pivoted)

@@ -21,6 +21,7 @@ struct progress {
   bool drawn;
   bool ready;                   /* the job, at the last look */
   bool pivoted;                 /* has been told */
+  bool resumed;                 /* the same, of the proxy that runs */
   bool ended;                   /* last_job is set */
   uint64_t last_job;            /* when it ended */
 };

@@ -14,13 +14,15 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "cleanup.h"
 #include "run.h"
+#include "store.h"
 
 static int
 words_ready (const struct words *w)
@@ -33,20 +35,74 @@ words_ready (const struct words *w)
 
 /*-- the target ---------------------------------------------------------*/
 
-/* Does the intent file say what is equal already?  Then the target has data,
- * and the filter sees to it that both belong together.
+/* Does the intent file know the target?  1: then that has data, and the filter
+ * sees to it that both belong together, and that nothing is written to the
+ * target of a mirror that has ended.  0: no.  -errno: the file cannot be used;
+ * that is the filter's to tell, before anything is written.
  */
-static bool
-is_resumed (const struct run *run)
+static int
+target_is_known (const struct run *run)
 {
-  return run->bitmap && access (run->bitmap, F_OK) == 0;
+  CLEANUP_FREE struct intent_head *head = malloc (sizeof *head);
+  char error[INTENT_ERROR_MAX];
+  struct intent_io *io;
+  int copy, r;
+
+  if (run->bitmap == NULL)
+    return 0;
+  if (head == NULL)
+    return -ENOMEM;
+  r = intent_store_open (run->bitmap, INTENT_STORE_LOOK, &io, head, &copy,
+                         error);
+  if (r < 0)
+    return r == -ENOENT ? 0 : r;
+  io->ops->free (io);
+  return head->state != INTENT_IDLE;
 }
 
 bool
 run_target_first (const struct run *run)
 {
   return run->target.kind == DISK_URI || run->source.kind != DISK_URI ||
-    (is_resumed (run) && run->target.kind != DISK_MISSING);
+    target_is_known (run) > 0;
+}
+
+/* The socket and the URI of a local target.  An intent file knows a target by
+ * its URI, so with one the same file must have the same URI in the next run,
+ * and another one another: the file's path is the name of the export (nbdkit's
+ * file plugin takes any), and the socket is next to the intent file.
+ */
+static int
+listen_for_proxy (struct run *run)
+{
+  char *path;
+  int r;
+
+  if (run->bitmap == NULL)
+    path = rundir_file (&run->dir, "target");
+  else if (asprintf (&path, "%s.target", run->bitmap) < 0) {
+    complain ("run: out of memory");
+    path = NULL;
+  }
+  if (path == NULL)
+    return -1;
+  r = listen_unix (&run->target_listener, run->bitmap
+                   ? "the socket for the target, next to the intent file: "
+                   : "", path);
+  free (path);
+  if (r < 0)
+    return -1;
+  run->target_uri = run->target_listener.uri;
+  if (run->bitmap == NULL)
+    return 0;
+  run->own_uri = listen_unix_uri (run->target.path + 1,
+                                  run->target_listener.path);
+  if (run->own_uri == NULL) {
+    complain ("run: out of memory");
+    return -1;
+  }
+  run->target_uri = run->own_uri;
+  return 0;
 }
 
 int
@@ -77,24 +133,25 @@ run_start_target (struct run *run, uint64_t size)
   /* Who may read the source may read its copy, but nobody else. */
   const mode_t mode = run->source.kind == DISK_FILE
     ? (run->source.mode & 0666) | S_IRUSR | S_IWUSR : S_IRUSR | S_IWUSR;
-  char *path;
-  int r;
+  int known;
 
   if (run->target.kind == DISK_URI) {
     run->target_uri = run->target.name;
     return 0;
   }
-  if (disk_prepare (&run->target, size, mode,
-                    run->force || is_resumed (run)) < 0)
+  known = target_is_known (run);
+  if (known > 0 && run->target.kind == DISK_MISSING) {
+    complain ("run: TARGET %s: does not exist, but the intent file %s says what"
+              " of it is equal; delete that file to start over",
+              run->target.name, run->bitmap);
     return -1;
-  path = rundir_file (&run->dir, "target");
-  if (path == NULL)
+  }
+  if (disk_prepare (&run->target, size, mode, run->force || known != 0) < 0)
     return -1;
-  r = listen_unix (&run->target_listener, "", path);
-  free (path);
-  if (r < 0 || run_spawn_target (run) < 0)
+  if (listen_for_proxy (run) < 0 || run_spawn_target (run) < 0) {
+    run->target_uri = NULL;
     return -1;
-  run->target_uri = run->target_listener.uri;
+  }
   return 0;
 }
 

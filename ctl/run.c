@@ -167,6 +167,7 @@ finish (struct run *run)
   if (run->control_left)
     unlink (run->control);
   free (run->control);
+  free (run->own_uri);
   rundir_free (&run->dir);
 }
 

@@ -429,6 +429,21 @@ sides_rows (struct out *o, const struct look *l)
 }
 
 static void
+bitmap_row (struct out *o, const struct look *l)
+{
+  char text[SIZE_TEXT_MAX];
+
+  if (!l->have_bitmap)
+    return;
+  row (o, "bitmap");
+  item (o, strcmp (l->bitmap_state, "lost") == 0 ? RED : PLAIN, "%s",
+        l->bitmap_state);
+  item (o, PLAIN, "dirty: %s", size_text (l->bitmap_dirty, text));
+  item (o, PLAIN, "%s", l->bitmap_file);
+  end_row (o);
+}
+
+static void
 verify_row (struct out *o, const struct look *l)
 {
   char text[SIZE_TEXT_MAX];
@@ -515,6 +530,7 @@ screen_text (const struct look *l, const struct screen_history *dirty,
     bytes_row (&o, l);
   }
   sides_rows (&o, l);
+  bitmap_row (&o, l);
   return finish (f, &text);
 }
 

@@ -315,7 +315,7 @@ proxy_ended (struct run *run, int status)
     run->control_left = !WIFEXITED (status);
   client_close (run->client);
   run->client = NULL;
-  run->completing = false;
+  run->completing = run->progress.resumed = false;
   switch (run->phase) {
   case STARTING:
     if (run->announced && WIFSIGNALED (status)) {       /* another crash */

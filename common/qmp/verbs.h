@@ -46,7 +46,7 @@
   ARG ("auto-dismiss", BOOLEAN, OPTIONAL, "", "gone when it has ended")       \
   ARG ("target-is-zero", BOOLEAN, OPTIONAL, "", "it reads as zero already")   \
   ARG ("connections", INTEGER, OPTIONAL, "", "connections to the target")     \
-  ARG ("bitmap-file", STRING, NOT_YET, "", "")                                \
+  ARG ("bitmap-file", STRING, OPTIONAL, "", "intent file")                    \
   ARG ("target-timeout", INTEGER, OPTIONAL, "", "longest wait, seconds")      \
   ARG ("max-pause", INTEGER, OPTIONAL, "", "longest hold, milliseconds")      \
   ARG ("tls", STRING, NOT_YET, "", "")                                        \

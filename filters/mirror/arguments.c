@@ -117,8 +117,13 @@ set_words (const struct qmp_request *req, struct params *p,
   const char *id = qmp_arg_string (req, "job-id");
   const char *sync = qmp_arg_string (req, "sync");
   const char *mode = qmp_arg_string (req, "copy-mode");
+  const char *bitmap = qmp_arg_string (req, "bitmap-file");
   char why[PARAMS_ERROR_MAX];
 
+  if (bitmap && params_set_bitmap (p, "bitmap-file", bitmap, why) < 0) {
+    FAIL (error, "%s", why);
+    return -EINVAL;
+  }
   p->target_is_zero = qmp_arg_bool (req, "target-is-zero",
                                     p->target_is_zero);
   p->keep = !qmp_arg_bool (req, "auto-dismiss", true);

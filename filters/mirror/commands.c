@@ -342,6 +342,11 @@ mirror_fence_command (struct control *c, const struct qmp_request *req,
   case -ETIMEDOUT:
     FAIL (error, "The fence stands, but older requests are still under way");
     break;
+  case -EIO:
+    FAIL (error, enable
+          ? "The fence stands, but cannot be recorded in the intent file"
+          : "The fence still stands: the intent file cannot be written");
+    break;
   default:
     FAIL (error, "%s", error_text (-r));
   }

@@ -40,6 +40,9 @@ struct control_ops {
   /* The target's URI without secrets, "" if none; a copy, the caller frees. */
   char *(*target_uri) (void *opaque);
 
+  /* The path of the intent file, likewise. */
+  char *(*bitmap_file) (void *opaque);
+
   /* What is not the engine's: facts for query-mirror. */
   unsigned (*clients) (void *opaque);
   uint64_t (*source_size) (void *opaque);

@@ -58,6 +58,8 @@ kind_locked (struct eventlog *l, const struct mirror_event *ev)
     return ev->synced ? EVENTLOG_FENCED : EVENTLOG_UNFENCED;
   case EVENT_PIVOTED:
     return EVENTLOG_PIVOTED;
+  case EVENT_BITMAP_LOST:
+    return EVENTLOG_BITMAP_LOST;
   default:
     return EVENTLOG_KINDS;
   }
@@ -93,6 +95,9 @@ format (enum eventlog_kind kind, const struct mirror_event *ev, char *line)
   case EVENTLOG_PIVOTED:
     return snprintf (line, n, "mirror: pivoted: clients have the target after"
                      " %" PRIu64 " us", ev->pause_ns / 1000);
+  case EVENTLOG_BITMAP_LOST:
+    return snprintf (line, n, "mirror: the intent file cannot be written, and "
+                     "is given up: the next start will copy everything");
   case EVENTLOG_KINDS:
     break;
   }

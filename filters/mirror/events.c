@@ -98,6 +98,9 @@
   FIELD ("first-differences", first_differences (ev->verify))   \
   FIELD_IF (ev->error, "error", TEXT (ev->error))
 
+/* event MIRROR_BITMAP_LOST */
+#define MIRROR_BITMAP_LOST
+
 /* Fills data; returns the event's name, or NULL when out of memory. */
 static const char *
 fill (json_t *data, const struct mirror_event *ev)
@@ -121,6 +124,7 @@ fill (json_t *data, const struct mirror_event *ev)
   CASE (EVENT_RELEASED, MIRROR_RELEASED);
   CASE (EVENT_FENCED, MIRROR_FENCED);
   CASE (EVENT_VERIFY_COMPLETED, MIRROR_VERIFY_COMPLETED);
+  CASE (EVENT_BITMAP_LOST, MIRROR_BITMAP_LOST);
   }
   return failed ? NULL : name;
 }

@@ -40,6 +40,23 @@ facts_ask (struct facts *f, nbdkit_next *next)
 }
 
 void
+facts_of_disk (struct facts *f, uint64_t size, const struct target *target)
+{
+  *f = (struct facts) {
+    .size = (int64_t) size,
+    .can_write = 1,
+    .can_flush = !target || target->can_flush,
+    .can_trim = 1,
+    .can_zero = NBDKIT_ZERO_NATIVE,
+    .can_extents = 1,
+    .can_fua = NBDKIT_FUA_NATIVE,
+    .can_multi_conn = 1,        /* all clients share its connections */
+  };
+  if (!f->can_flush)
+    f->can_fua = NBDKIT_FUA_NONE;
+}
+
+void
 facts_clear (struct facts *f)
 {
   free (f->description);

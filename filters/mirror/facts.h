@@ -11,6 +11,8 @@
 
 #include <nbdkit-filter.h>
 
+#include "legs.h"
+
 struct facts {
   int64_t size;                 /* bytes */
   int can_write, can_flush, is_rotational, can_trim, can_zero, can_fast_zero,
@@ -21,6 +23,11 @@ struct facts {
 
 /* Ask a context that has been prepared.  0, or -1 after nbdkit_error. */
 extern int facts_ask (struct facts *f, nbdkit_next *next);
+/* Of a disk that is served in place of a source that is not asked.  What it
+ * lacks is emulated, but for flushing; target NULL: nobody knows yet.
+ */
+extern void facts_of_disk (struct facts *f, uint64_t size,
+                           const struct target *target);
 extern void facts_clear (struct facts *f);
 
 #endif /* MIRROR_FACTS_H */

@@ -3,6 +3,7 @@
  *
  *   instance.c          from .get_ready to .cleanup
  *   instance-target.c   targets: finding, connecting, starting a mirror to one
+ *   instance-intent.c   the intent file, and what follows from it
  *   instance-end.c      shutting down, quit
  *
  * Functions return 0 or -errno, with one line in error (PARAMS_ERROR_MAX bytes),
@@ -16,6 +17,8 @@
 
 #include "eventlog.h"
 #include "instance.h"
+#include "intent-plan.h"
+#include "io.h"
 #include "sync.h"
 #include "target.h"
 
@@ -31,8 +34,14 @@ struct instance {
   bool shared;
   uint64_t size;
 
+  /* Before the threads: what the start is to do. */
+  struct plan plan;
+  struct params first;          /* the mirror that it starts */
   struct target *first_target;  /* connected, not yet started; or NULL */
-  bool start_mirror;            /* ... to the one of the command line */
+  struct target *first_disk;    /* the same, for clients after a pivot */
+  struct intent_io *io;         /* the intent file, until it is the engine's */
+  struct intent_head *head;     /* what it says; NULL: there was none */
+  int copy;
 
   _Atomic int clients;
   _Atomic bool give_up;         /* no connecting any more */
@@ -45,10 +54,12 @@ struct instance {
   /* Protected by lock. */
   bool have_watcher, have_quitter, ending;
   bool closed;                  /* the engine has been shut down */
+  bool taking_file;             /* blockdev-mirror takes an intent file */
   struct thread watcher, quitter;
   char *target_uri;             /* of the job, without secrets */
   char *job_uri;                /* with them */
   char *disk_uri;               /* of the clients' disk after a pivot */
+  char *file;                   /* path of the intent file, or NULL */
 };
 
 /*-- instance-target.c --------------------------------------------------*/
@@ -56,6 +67,10 @@ struct instance {
 /* Before the fork, or by the control socket: connect to p->target. */
 extern int instance_connect (struct instance *in, const struct params *p,
                              struct target **target, char *error);
+
+/* The same, for the disk that clients had been moved to. */
+extern int instance_connect_disk (struct instance *in, const char *uri,
+                                  struct target **target, char *error);
 
 /* A target that is not there at startup holds nobody up. */
 extern bool instance_may_come_later (const struct params *p);
@@ -66,8 +81,16 @@ extern bool instance_may_come_later (const struct params *p);
 extern int instance_start_job (struct instance *in, const struct params *p,
                                struct target *target, char *error);
 
+/* Clients get that disk from the start.  Takes over target, which may be NULL.
+ */
+extern int instance_start_pivoted (struct instance *in, const char *uri,
+                                   struct target *target, char *error);
+
 /* Clients were given the target of the job: it is no target for the next. */
 extern void instance_note_pivot (struct instance *in);
+
+/* instance.c: mirror_config.event */
+extern void instance_event (void *opaque, const struct mirror_event *ev);
 
 /* mirror_config.reopen */
 extern int instance_reopen (void *opaque, const char *where,
@@ -78,6 +101,22 @@ extern int instance_reopen (void *opaque, const char *where,
 /* blockdev-mirror */
 extern int instance_control_start (void *opaque, const struct params *p,
                                    char *error);
+
+/*-- instance-intent.c --------------------------------------------------*/
+
+/* Before the fork: open the file, and plan what follows; logs what is to be
+ * said about it.  The same without a file.
+ */
+extern int instance_plan (struct instance *in, char *error);
+
+/* After it, when the sizes are known and the engine is there: it gets the file,
+ * which is made if there was none.
+ */
+extern int instance_use_file (struct instance *in, char *error);
+
+/* blockdev-mirror with bitmap-file. */
+extern int instance_take_file (struct instance *in, const struct params *p,
+                               char *error);
 
 /*-- instance-end.c -----------------------------------------------------*/
 

@@ -18,12 +18,11 @@
  * URI.
  */
 static char *
-where_is (const struct params *p)
+where_is (const struct params *p, const char *uri)
 {
   char *where;
 
-  return asprintf (&where, "%u %s", p->connections, p->target) < 0
-    ? NULL : where;
+  return asprintf (&where, "%u %s", p->connections, uri) < 0 ? NULL : where;
 }
 
 static void
@@ -90,9 +89,14 @@ int
 instance_start_job (struct instance *in, const struct params *p,
                     struct target *target, char *error)
 {
-  CLEANUP_FREE char *where = where_is (p);
+  CLEANUP_FREE char *where = where_is (p, p->target);
+  CLEANUP_FREE char *identity = target_public_uri (p->target);
+  const bool resumed = p->sync == SYNC_INCREMENTAL;
   struct job_params jp = {
     .where = where,
+    .identity = identity,
+    .target_size = resumed ? in->head->target_size : 0,
+    .in_order = resumed && in->head->clean,
     .id = p->job_id ? p->job_id : "mirror",
     .copy_mode = p->copy_mode,
     .sync = p->sync,
@@ -113,7 +117,9 @@ instance_start_job (struct instance *in, const struct params *p,
   int r = target ? target_check (target, in->size, p->granularity, error) : 0;
 
   if (r == 0) {
-    r = where ? instance_start_watcher (in) : -ENOMEM;
+    r = where && identity ? instance_start_watcher (in) : -ENOMEM;
+    if (r == 0 && strlen (identity) > INTENT_TEXT_MAX)
+      r = -ENAMETOOLONG;
     if (r == 0 && target)
       r = target_start (target);
     if (r == 0)
@@ -139,12 +145,12 @@ is_current_source (struct instance *in, const char *uri, char *error)
   CLEANUP_FREE char *now = NULL;
   bool r;
 
-  if (!in->mirror || !mirror_pivoted (in->mirror))
-    return place_is_target (in->place, uri, error);
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
     now = in->disk_uri ? strdup (in->disk_uri) : NULL;
   }
+  if (!now && (!in->mirror || !mirror_pivoted (in->mirror)))
+    return place_is_target (in->place, uri, error);
   if (!now || place_note (&place, "uri", now) < 0)
     r = false;
   else
@@ -177,14 +183,91 @@ instance_connect (struct instance *in, const struct params *p,
   return r;
 }
 
+/* Only what nbdkit has found at its start is incremental: as long as there is no
+ * mirror, what clients write is not recorded.
+ */
+static int
+refuse_incremental (struct instance *in, char *error)
+{
+  struct mirror_status st;
+
+  mirror_get_status (in->mirror, &st);
+  if (!st.have_intent)
+    return refuse (error, "sync=incremental: there is no intent file that says "
+                   "what differs; allowed are full and none");
+  return refuse (error, "sync=incremental: the intent file says '%s': what was "
+                 "written since is not recorded; allowed are full and none",
+                 intent_state_names[st.intent.state]);
+}
+
 int
 instance_control_start (void *opaque, const struct params *p, char *error)
 {
   struct instance *in = opaque;
   struct target *target;
-  int r = instance_connect (in, p, &target, error);
+  int r;
 
-  return r < 0 ? r : instance_start_job (in, p, target, error);
+  if (p->sync == SYNC_INCREMENTAL)
+    return refuse_incremental (in, error);
+  r = instance_connect (in, p, &target, error);
+  if (r < 0)
+    return r;
+  r = instance_take_file (in, p, error);
+  if (r < 0) {
+    target->ops->free (target);
+    return r;
+  }
+  return instance_start_job (in, p, target, error);
+}
+
+/*-- the clients' disk, from the start ----------------------------------*/
+
+int
+instance_connect_disk (struct instance *in, const char *uri,
+                       struct target **target, char *error)
+{
+  const struct params *p = &in->keys->params;
+  const _Atomic uint64_t timeout_ns = UINT64_C (1000000000) * p->timeout_s;
+  int r;
+
+  r = target_connect_unless (NULL, uri, p->connections, &timeout_ns, target,
+                             error);
+  if (r < 0)
+    return r;
+  r = target_check (*target, in->head->size, MIRROR_MAX_GRANULARITY, error);
+  if (r < 0) {
+    (*target)->ops->free (*target);
+    *target = NULL;
+  }
+  return r;
+}
+
+int
+instance_start_pivoted (struct instance *in, const char *uri,
+                        struct target *target, char *error)
+{
+  const struct params *p = &in->keys->params;
+  CLEANUP_FREE char *where = where_is (p, uri);
+  char *public = target_public_uri (uri);
+  int r = where && public ? instance_start_watcher (in) : -ENOMEM;
+
+  if (r == 0 && target)
+    r = target_start (target);
+  if (r == 0)
+    r = mirror_start_pivoted (in->mirror, where, target,
+                              UINT64_C (1000000000) * p->timeout_s);
+  if (r < 0) {
+    snprintf (error, PARAMS_ERROR_MAX, "%.200s: cannot be served: %s",
+              public ? public : "the disk", error_text (-r));
+    if (target)
+      target->ops->free (target);
+    free (public);
+    return r;
+  }
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+  free (in->target_uri);
+  in->target_uri = public;
+  return 0;
 }
 
 bool

@@ -51,6 +51,15 @@ control_target_uri (void *opaque)
   return strdup (in->target_uri ? in->target_uri : "");
 }
 
+static char *
+control_bitmap_file (void *opaque)
+{
+  struct instance *in = opaque;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+
+  return strdup (in->file ? in->file : "");
+}
+
 static unsigned
 control_clients (void *opaque)
 {
@@ -91,14 +100,15 @@ static const struct control_ops control_ops = {
   .start = instance_control_start,
   .defaults = control_defaults,
   .target_uri = control_target_uri,
+  .bitmap_file = control_bitmap_file,
   .clients = control_clients,
   .source_size = control_source_size,
   .source_flags = control_source_flags,
   .quit = control_quit,
 };
 
-static void
-on_event (void *opaque, const struct mirror_event *ev)
+void
+instance_event (void *opaque, const struct mirror_event *ev)
 {
   struct instance *in = opaque;
   char line[EVENTLOG_LINE_MAX];
@@ -113,6 +123,32 @@ on_event (void *opaque, const struct mirror_event *ev)
 }
 
 /*-- life ---------------------------------------------------------------*/
+
+/* Connect to what the plan needs.  *what: how an error line begins. */
+static int
+connect_first (struct instance *in, const char **what, char *error)
+{
+  const struct params *p = &in->first;
+  int r = 0;
+
+  if (in->plan.disk) {
+    *what = "mirror-bitmap: the disk that clients had been moved to: ";
+    r = instance_connect_disk (in, in->plan.disk, &in->first_disk, error);
+    if (target_is_unreachable (r) && instance_may_come_later (p)) {
+      nbdkit_error ("%s%s; it is tried again", *what, error);
+      r = 0;
+    }
+  }
+  if (r == 0 && in->plan.target) {
+    *what = "mirror-target=";
+    r = instance_connect (in, p, &in->first_target, error);
+    if (target_is_unreachable (r) && instance_may_come_later (p)) {
+      nbdkit_error ("%s%s; it is tried again", *what, error);
+      r = 0;
+    }
+  }
+  return r;
+}
 
 struct instance *
 instance_new (const struct filter_keys *keys, const struct place *place)
@@ -133,23 +169,18 @@ instance_new (const struct filter_keys *keys, const struct place *place)
   eventlog_init (&in->eventlog);
 
   r = params_check (&keys->params, error);
-  if (r == 0 && keys->params.bitmap)
-    r = refuse (error, "bitmap: not available in this version");
   if (r == 0 && keys->control) {
     in->control = control_new (keys->control, &control_ops, in, error);
     what = "mirror-control=";
     if (!in->control)
       r = -1;
   }
-  if (r == 0 && keys->params.target) {
-    what = "mirror-target=";
-    r = instance_connect (in, &keys->params, &in->first_target, error);
-    in->start_mirror = true;
-    if (target_is_unreachable (r) && instance_may_come_later (&keys->params)) {
-      nbdkit_error ("mirror-target=%s; it is tried again", error);
-      r = 0;
-    }
+  if (r == 0) {
+    what = "mirror-bitmap=";
+    r = instance_plan (in, error);
   }
+  if (r == 0)
+    r = connect_first (in, &what, error);
   if (r < 0) {
     nbdkit_error ("%s%s", what, error);
     instance_free (in);
@@ -158,9 +189,15 @@ instance_new (const struct filter_keys *keys, const struct place *place)
   return in;
 }
 
+/* After a pivot the source is not needed: it may be gone. */
 static int
 open_source (struct instance *in, nbdkit_backend *backend)
 {
+  if (in->plan.disk) {
+    in->size = in->head->size;
+    facts_of_disk (&in->facts, in->size, in->first_disk);
+    return 0;
+  }
   in->next = nbdkit_next_context_open (backend, 0, in->keys->export
                                        ? in->keys->export : "", true);
   if (!in->next)
@@ -175,15 +212,35 @@ open_source (struct instance *in, nbdkit_backend *backend)
   return 0;
 }
 
+static int
+carry_out_plan (struct instance *in)
+{
+  struct target *disk = in->first_disk, *target = in->first_target;
+  char error[PARAMS_ERROR_MAX];
+  const char *what = "mirror-bitmap=";
+  int r = instance_use_file (in, error);
+
+  if (r == 0 && in->plan.disk) {
+    in->first_disk = NULL;
+    r = instance_start_pivoted (in, in->plan.disk, disk, error);
+  }
+  if (r == 0 && in->plan.target) {
+    what = "mirror-target=";
+    in->first_target = NULL;
+    r = instance_start_job (in, &in->first, target, error);
+  }
+  if (r < 0)
+    nbdkit_error ("%s%s", what, error);
+  return r < 0 ? -1 : 0;
+}
+
 int
 instance_start (struct instance *in, nbdkit_backend *backend)
 {
   struct mirror_config config = {
-    .clock = &clock_monotonic, .event = on_event, .event_opaque = in,
+    .clock = &clock_monotonic, .event = instance_event, .event_opaque = in,
     .reopen = instance_reopen, .backoff_min_ns = debug_backoff_ns (),
   };
-  struct target *target = in->first_target;
-  char error[PARAMS_ERROR_MAX];
   int r;
 
   if (open_source (in, backend) == -1)
@@ -195,13 +252,8 @@ instance_start (struct instance *in, nbdkit_backend *backend)
     nbdkit_error ("mirror_new: out of memory");
     return -1;
   }
-  if (in->start_mirror) {
-    in->first_target = NULL;
-    if (instance_start_job (in, &in->keys->params, target, error) < 0) {
-      nbdkit_error ("mirror-target=%s", error);
-      return -1;
-    }
-  }
+  if (carry_out_plan (in) == -1)
+    return -1;
 
   /* Last, so that the first who asks sees the job. */
   if (in->control) {
@@ -233,6 +285,11 @@ instance_free (struct instance *in)
   mirror_free (in->mirror);
   if (in->first_target)
     in->first_target->ops->free (in->first_target);
+  if (in->first_disk)
+    in->first_disk->ops->free (in->first_disk);
+  if (in->io)
+    in->io->ops->free (in->io);
+  free (in->head);
   control_free (in->control);
   if (in->next) {
     in->next->finalize (in->next);
@@ -241,6 +298,8 @@ instance_free (struct instance *in)
   free (in->target_uri);
   free (in->job_uri);
   free (in->disk_uri);
+  free (in->file);
+  params_clear (&in->first);
   facts_clear (&in->facts);
   eventlog_destroy (&in->eventlog);
   cond_destroy (&in->wake);

@@ -59,6 +59,7 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/filter.c \
 	filters/mirror/instance.c filters/mirror/instance.h \
 	filters/mirror/instance-end.c \
+	filters/mirror/instance-intent.c \
 	filters/mirror/instance-private.h \
 	filters/mirror/instance-target.c \
 	filters/mirror/intent-plan.c filters/mirror/intent-plan.h \

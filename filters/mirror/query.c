@@ -227,6 +227,12 @@ query_block_jobs (struct control *c)
   FIELD_IF (knows_target (st), "multi-conn",                            \
             TRUTH (st->target_multi_conn))
 
+/* query-mirror, bitmap */
+#define MIRROR_BITMAP                                                   \
+  FIELD ("file", bitmap_file (c))                                       \
+  FIELD ("state", TEXT (bitmap_state (st)))                             \
+  FIELD ("dirty-bytes", NUMBER (st->intent.bytes))
+
 /* query-mirror, last-error */
 #define MIRROR_LAST_ERROR                                               \
   FIELD ("side", TEXT (e->target ? "target" : "source"))                \
@@ -290,7 +296,7 @@ query_block_jobs (struct control *c)
   FIELD ("convergence", TEXT (verdict_name (report->verdict)))          \
   FIELD ("latency", mirror_latency (report))                            \
   FIELD ("last-error", last_error (&st->last_error))                    \
-  FIELD ("bitmap", json_null ())                                      \
+  FIELD ("bitmap", bitmap (c, st))                                      \
   FIELD ("verify", verify (&st->verify))
 
 static json_t *
@@ -384,6 +390,33 @@ mirror_target (struct control *c, const struct mirror_status *st)
   bool failed = false;
 
   MIRROR_TARGET
+  return finish (object, failed);
+}
+
+static json_t *
+bitmap_file (struct control *c)
+{
+  CLEANUP_FREE char *file = c->ops->bitmap_file (c->opaque);
+
+  return file ? TEXT (file) : NULL;
+}
+
+static const char *
+bitmap_state (const struct mirror_status *st)
+{
+  return st->intent.lost ? "lost" : intent_state_names[st->intent.state];
+}
+
+static json_t *
+bitmap (struct control *c, const struct mirror_status *st)
+{
+  json_t *object;
+  bool failed = false;
+
+  if (!st->have_intent)
+    return json_null ();
+  object = json_object ();
+  MIRROR_BITMAP
   return finish (object, failed);
 }
 

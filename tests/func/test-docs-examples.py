@@ -50,6 +50,7 @@ SUBSTITUTIONS = (
     ("nbd://otherhost/", "nbd+unix:///?socket={tmp}/target.sock"),
     ("/run/copy.sock", "{tmp}/target.sock"),
     ("/run/disk.sock", "{tmp}/disk.sock"),
+    ("/var/lib/disk.intent", "{tmp}/disk.intent"),
 )
 
 # The source of all examples, 16 MiB; the target has the same size.

@@ -108,9 +108,10 @@ def run_script(t, heading, blocks):
     for what, by in SUBSTITUTIONS:
         text = text.replace(what, by.format(tmp=t.tmp))
     make_disk(t, "vm.img", SIZE, DATA)
-    if "nbdmirror run" not in text:
+    if "standby.sock" in text:
         make_disk(t, "standby.img", SIZE)
         t.nbdkit("standby", "file", t.path("standby.img"))
+    if "nbdmirror run" not in text:
         t.mirror("file", t.path("vm.img"))
     if "old.qcow2" in text:
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2",
@@ -144,6 +145,14 @@ def check_standby(t, out):
     assert "0 granules differ" in out, out
     with t.qmp() as q:
         assert q.job()["actively-synced"]
+    equal(t)
+
+
+def check_survives(t, out):
+    assert "running" in out and "moved to the target" in out, out
+    assert not os.path.exists(t.path("ctl.sock"))
+    with open(t.path("run.log"), encoding="utf-8") as f:
+        assert "uri " in f.read()
     equal(t)
 
 
@@ -185,6 +194,7 @@ CHECKS = {
     "The disk of a virtual machine": check_machine,
     "Moving a disk that is in use": check_move,
     "A standby": check_standby,
+    "A standby that survives the proxy": check_survives,
     "A consistent snapshot of the target": check_snapshot,
     "A point-in-time copy": check_copy,
     "From and to qcow2": check_qcow2,

@@ -67,7 +67,7 @@ def check_usage(t):
     # What the filter judges: its line, and one that says what it means.
     for args, text in (
             (("n", "-o", "granlarity=4K"), "the nearest is mirror-granularity"),
-            (("n", "--bitmap", "b"), "mirror-bitmap: not available"),
+            (("n", "--bitmap", "s.img"), "is no intent file"),
             (("n", "--control", "no/such"), "cannot bind: No such file"),
             ((t.uri("nobody"), "-o", "on-target-error=report"),
              "nobody.sock")):

@@ -86,21 +86,45 @@ def check_local(t, notify):
 
 
 def check_again(t, notify):
-    """The same started again does not overwrite a local target."""
+    """The same started again goes on, and after a pivot it serves the target;
+    without its intent file it does not overwrite the target."""
     unit = Unit(t, "x", "SOURCE=%s\nTARGET=%s\n"
                 % (t.path("s.img"), t.path("n.img")))
+    with start(t, unit, notify) as run:
+        assert notify.receive().split("\n")[0] == "READY=1"
+        run.wait_serving()
+        run.says("resumed ")
+        run.ctl("wait", "ready", "--timeout", "60")
+        run.ctl("complete")
+        client = run.connect()
+        client.pwrite(b"moved", 0)
+        client.shutdown()
+        run.stop()
+        assert notify.receive().split("\n")[0] == "STOPPING=1"
+    with start(t, unit, notify) as run:
+        assert notify.receive().split("\n")[0] == "READY=1"
+        run.wait_serving()
+        client = run.connect()
+        assert client.pread(5, 0) == b"moved"
+        client.shutdown()
+        run.stop()
+        assert notify.receive().split("\n")[0] == "STOPPING=1"
+    assert read_disk(t, "s.img")[:5] == DATA[:5]
+    ended(t)
+    os.unlink(t.path("x.intent"))
     run = start(t, unit, notify)
     run.expect(1, "n.img")
-    assert read_disk(t, "n.img") == DATA + bytes(SIZE - len(DATA))
+    assert read_disk(t, "n.img")[:5] == b"moved"
 
 
 def check_unit(t):
     """What keeps data safe must not get lost."""
     unit = Unit(t, "x", "")
     assert unit.values("Type") == ["notify"]
-    # After a pivot the same command would serve the old disk.
-    assert unit.values("Restart") == ["no"]
-    assert "\n[Install]" not in unit.text
+    # Only the intent file knows, after a pivot, which disk is the right one.
+    assert "--bitmap %i.intent " in unit.values("ExecStart")[0]
+    assert unit.values("Restart") == ["on-failure"]
+    assert unit.values("RestartPreventExitStatus") == ["1"]
     # The servers are ended by the supervisor, in order.
     assert unit.values("KillMode") == ["mixed"]
     assert unit.values("RuntimeDirectoryPreserve") == ["yes"]

@@ -477,6 +477,7 @@ checks_event (void *vp, const struct mirror_event *ev)
   case EVENT_FENCED:
   case EVENT_JOB_ERROR:
   case EVENT_SYNCED:
+  case EVENT_BITMAP_LOST:
     break;
   }
   /* The one thing that an event function may call. */

@@ -29,6 +29,7 @@ none (void)
     .last_id = "?", .last_end = "?", .last_error = "", .verdict = "none",
     .eta = -1, .source_size = 512 * MiB, .clients = 2,
     .target_state = "none", .target_uri = "?", .target_reason = "",
+    .bitmap_file = "?", .bitmap_state = "?",
     .error_side = "?", .error_op = "?", .error_text = "?",
   };
 }
@@ -240,6 +241,20 @@ START_TEST (verify_row)
 END_TEST
 
 /* Forty columns, with the curve. */
+START_TEST (bitmap_row)
+{
+  struct look l = synced ();
+
+  l.have_bitmap = true;
+  l.bitmap_file = "/var/lib/disk.intent";
+  l.bitmap_state = "running";
+  l.bitmap_dirty = 3 * MiB;
+  expect_row (l, "\nbitmap    running, dirty: 3 MiB, /var/lib/disk.intent\n");
+  l.bitmap_state = "lost";
+  expect_row (l, "\nbitmap    lost, dirty");
+}
+END_TEST
+
 START_TEST (narrow_screen)
 {
   const struct screen_history h = { { 0, 1, 50, 100 }, 4 };
@@ -422,7 +437,8 @@ START_TEST (hostile_texts)
 
   for (i = 0; i < sizeof texts / sizeof texts[0]; i++) {
     l.id = l.target_uri = l.error_text = l.job_error = l.verdict =
-      l.target_reason = texts[i];
+      l.target_reason = l.bitmap_file = l.bitmap_state = texts[i];
+    l.have_bitmap = true;
     check_widths (&l, &h);
   }
   memset (longest, 'x', sizeof longest);
@@ -446,6 +462,7 @@ main (void)
   tcase_set_timeout (tc, 60);
   tcase_add_test (tc, whole_screens);
   tcase_add_test (tc, verify_row);
+  tcase_add_test (tc, bitmap_row);
   tcase_add_test (tc, narrow_screen);
   tcase_add_test (tc, one_line);
   tcase_add_test (tc, percent);

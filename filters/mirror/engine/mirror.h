@@ -66,6 +66,7 @@ enum mirror_event_kind {
   EVENT_RELEASED,               /* error (the reason), held_ns */
   EVENT_FENCED,                 /* synced (enabled) */
   EVENT_VERIFY_COMPLETED,       /* id, verify, error or NULL */
+  EVENT_BITMAP_LOST,            /* nothing; not sent by the engine itself */
 };
 
 #define VERIFY_FIRST 8u          /* differences whose place is kept */
