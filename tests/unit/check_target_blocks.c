@@ -262,6 +262,34 @@ START_TEST (failures)
 }
 END_TEST
 
+/* One that the server takes in pieces only: whichever of them fails, it has
+ * failed, however well the later ones end.
+ */
+START_TEST (split)
+{
+  enum { MAX = 65536, PIECES = 4 };
+  const bool write = _i >= PIECES;
+  const struct peer_fault fault = {
+    write ? PEER_WRITE : PEER_READ, (unsigned) _i % PIECES * MAX, 28
+  };
+  static unsigned char disk[MiB], buf[PIECES * MAX];
+  struct peer p = { .size = MiB, .block_min = BLOCK, .block_max = MAX,
+                    .disk = disk, .faults = &fault, .nr_faults = 1 };
+  struct losses l;
+  struct target *t;
+
+  peer_start (&p);
+  t = connect_started (p.uri, 1, &l);
+  ck_assert_int_eq (run (t, request (write ? TARGET_WRITE : TARGET_READ,
+                                     LANE_TEE, 0, buf, sizeof buf, 0)),
+                    -ENOSPC);
+  ck_assert_uint_eq (seen (&p, fault.command), PIECES);
+  ck_assert_int_eq (l.count, 0);
+  t->ops->free (t);
+  peer_stop (&p);
+}
+END_TEST
+
 START_TEST (out_of_memory)
 {
   static unsigned char disk[MiB], buf[COUNT];
@@ -439,6 +467,7 @@ main (void)
   tcase_add_loop_test (tc, no_block, 0, 2);
   tcase_add_loop_test (tc, submitted_at_once, 0, 2);
   tcase_add_loop_test (tc, failures, 0, 9);
+  tcase_add_loop_test (tc, split, 0, 8);
   tcase_add_test (tc, out_of_memory);
   tcase_add_loop_test (tc, unaligned_zero_refused, 22, 23);
   tcase_add_loop_test (tc, unaligned_zero_refused, 95, 96);
