@@ -11,6 +11,7 @@ EXTRA_DIST += \
 	tests/mutants/auto-never-tees.patch \
 	tests/mutants/auto-synced-before-it-tees.patch \
 	tests/mutants/auto-tees-at-once.patch \
+	tests/mutants/background-waits-for-tees.patch \
 	tests/mutants/clear-rounded-outward.patch \
 	tests/mutants/completion-error-ignored.patch \
 	tests/mutants/copier-starts-after-stop.patch \
@@ -26,6 +27,7 @@ EXTRA_DIST += \
 	tests/mutants/fingerprint-false-alarm.patch \
 	tests/mutants/fingerprint-ignored.patch \
 	tests/mutants/flush-failure-ignored.patch \
+	tests/mutants/flush-not-propagated.patch \
 	tests/mutants/flush-waits-for-newcomers.patch \
 	tests/mutants/gate-does-not-look-again.patch \
 	tests/mutants/held-in-any-order.patch \
@@ -38,6 +40,7 @@ EXTRA_DIST += \
 	tests/mutants/lock-wait-of-an-idle-target.patch \
 	tests/mutants/loss-forgets-unflushed.patch \
 	tests/mutants/mode-sampled-twice.patch \
+	tests/mutants/negative-size-accepted.patch \
 	tests/mutants/no-mark-after-failed-source-write.patch \
 	tests/mutants/no-mark-after-failed-tee.patch \
 	tests/mutants/no-mark-after-failed-tracked-write.patch \
@@ -57,6 +60,7 @@ EXTRA_DIST += \
 	tests/mutants/pivot-without-drain.patch \
 	tests/mutants/pivoted-forgets-earlier-sessions.patch \
 	tests/mutants/policy-report-ignored.patch \
+	tests/mutants/ready-without-flush.patch \
 	tests/mutants/reconnect-while-old-lives.patch \
 	tests/mutants/scan-trusts-the-cache.patch \
 	tests/mutants/session-end-forgets-copies.patch \
@@ -68,6 +72,7 @@ EXTRA_DIST += \
 	tests/mutants/skip-what-failed.patch \
 	tests/mutants/source-block-not-marked.patch \
 	tests/mutants/source-flush-not-marked.patch \
+	tests/mutants/split-tail-hides-error.patch \
 	tests/mutants/start-does-not-wait.patch \
 	tests/mutants/stop-still-tees.patch \
 	tests/mutants/suspect-cleared-early.patch \
