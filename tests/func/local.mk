@@ -72,6 +72,7 @@ stress_tests = \
 	tests/func/test-converges-under-load.sh \
 	tests/func/test-dead-cuts.py \
 	tests/func/test-dead-ghost.py \
+	tests/func/test-dead-journal.py \
 	tests/func/test-dead-policies.py \
 	tests/func/test-dead-power.py \
 	tests/func/test-dead-reconnects.py \
@@ -158,6 +159,7 @@ EXTRA_DIST += \
 	tests/lib/chaos.py \
 	tests/lib/dead.py \
 	tests/lib/functions.sh \
+	tests/lib/fusedisk.py \
 	tests/lib/lossy.py \
 	tests/lib/mirrortest.py \
 	tests/lib/qmp.py \
