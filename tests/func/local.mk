@@ -32,6 +32,12 @@ tests_lib_liar_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
 tests_lib_liar_la_CFLAGS = $(tool_cflags)
 tests_lib_liar_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
+check_LTLIBRARIES += tests/lib/sick.la
+tests_lib_sick_la_SOURCES = tests/lib/sick.c
+tests_lib_sick_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+tests_lib_sick_la_CFLAGS = $(tool_cflags)
+tests_lib_sick_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
 check_PROGRAMS += tests/lib/nbdfsx
 
 tests_lib_nbdfsx_SOURCES = \
@@ -76,6 +82,7 @@ stress_tests = \
 	tests/func/test-dead-policies.py \
 	tests/func/test-dead-power.py \
 	tests/func/test-dead-reconnects.py \
+	tests/func/test-dead-source.py \
 	tests/func/test-dead-swapped.py \
 	tests/func/test-dead-target.py \
 	tests/func/test-dead-timeout.py \
