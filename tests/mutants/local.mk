@@ -50,6 +50,7 @@ EXTRA_DIST += \
 	tests/mutants/none-trusts-the-cache.patch \
 	tests/mutants/none-without-deadline.patch \
 	tests/mutants/none-without-drain.patch \
+	tests/mutants/outage-counts-each-piece.patch \
 	tests/mutants/pause-while-ending.patch \
 	tests/mutants/pivot-extents-from-another-connection.patch \
 	tests/mutants/pivot-forgets-unflushed.patch \
@@ -88,9 +89,11 @@ EXTRA_DIST += \
 	tests/mutants/target-is-zero-for-good.patch \
 	tests/mutants/tee-among-older-requests.patch \
 	tests/mutants/tee-clears-after-io.patch \
+	tests/mutants/timeout-stays-with-the-job.patch \
 	tests/mutants/tracking-after-scan.patch \
 	tests/mutants/unflushable-pivot-trusted.patch \
 	tests/mutants/unmap-ignored.patch \
+	tests/mutants/unreadable-copied-as-zeroes.patch \
 	tests/mutants/verify-after-the-end.patch \
 	tests/mutants/verify-before-scan.patch \
 	tests/mutants/verify-during-switch.patch \
