@@ -57,7 +57,8 @@ def being_made(s, chaos):
     s.qmp.command("mirror-set", target_timeout=TIMEOUT)
     began = time.monotonic()
     event = s.qmp.wait_event("MIRROR_TARGET_STATE", WAIT, state="offline",
-                             reason="Connection timed out")
+                             reason="no answer from the server within %d ms" %
+                             (TIMEOUT * 1000))
     took = time.monotonic() - began
     assert took < TIMEOUT + 2 * SLOW, "%.1f s: %s" % (took, event)
     # Those that follow, too.
