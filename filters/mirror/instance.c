@@ -20,16 +20,18 @@
 #include "eventlog.h"
 #include "instance-private.h"
 
-/* -D mirror.backoff_ms=N: the first delay before a lost target is connected to
- * again.  For tests.
+/* For tests.  -D mirror.backoff_ms=N: the first delay before a lost target is
+ * connected to again.  -D mirror.tidy_ms=N: how often regions of the intent file
+ * may retire.
  */
 NBDKIT_DLL_PUBLIC int mirror_debug_backoff_ms;
+NBDKIT_DLL_PUBLIC int mirror_debug_tidy_ms;
 
+/* 0: as the engine likes it. */
 static uint64_t
-debug_backoff_ns (void)
+debug_ns (int ms)
 {
-  return mirror_debug_backoff_ms > 0
-    ? UINT64_C (1000000) * (unsigned) mirror_debug_backoff_ms : 0;
+  return ms > 0 ? UINT64_C (1000000) * (unsigned) ms : 0;
 }
 
 /*-- operations of the control socket -----------------------------------*/
@@ -239,7 +241,9 @@ instance_start (struct instance *in, nbdkit_backend *backend)
 {
   struct mirror_config config = {
     .clock = &clock_monotonic, .event = instance_event, .event_opaque = in,
-    .reopen = instance_reopen, .backoff_min_ns = debug_backoff_ns (),
+    .reopen = instance_reopen,
+    .backoff_min_ns = debug_ns (mirror_debug_backoff_ms),
+    .tidy_ns = debug_ns (mirror_debug_tidy_ms),
   };
   int r;
 

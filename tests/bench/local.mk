@@ -17,4 +17,8 @@ bench-idle: all
 bench-metrics: all
 	./run $(top_srcdir)/tests/bench/bench-metrics
 .PHONY: bench-metrics
-EXTRA_DIST += tests/bench/bench-idle tests/bench/bench-metrics
+bench-intent: all
+	./run $(PYTHON) $(top_srcdir)/tests/bench/bench-intent
+.PHONY: bench-intent
+
+EXTRA_DIST += tests/bench/bench-intent tests/bench/bench-idle tests/bench/bench-metrics

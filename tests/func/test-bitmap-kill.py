@@ -66,12 +66,14 @@ class Killed(Scene):
 
     def start(self):
         self.target()
-        self.mirror("-t", "8")
+        self.mirror("-t8", "-Dmirror.tidy_ms=%d" %
+                    self.rng.choice([20, 20, 300, 5000]))
 
     def load(self):
         return super().load(
             "--reconnect", "--overlap", "--from=%d" %
-            self.rng.choice([0, 4 << 20, 40 << 20]), "--length=20M",
+            self.rng.choice([0, 4 << 20, 37 << 20, 44 << 20]),
+            "--length=%dM" % self.rng.choice([1, 2, 20]),
             "--weights=write=50,read=10,zero=10,trim=5,flush=%d" %
             self.rng.choice([0, 2, 10]))
 
@@ -106,7 +108,8 @@ class Killed(Scene):
 
 def run(mode):
     with Test() as t, Killed(t, mode) as s:
-        s.start()
+        s.target()
+        s.mirror("-Dmirror.tidy_ms=100")
         s.qmp.wait(lambda q: q.job()["ready"])
         # The first copy is of everything.
         wait_for(lambda: s.qmp.mirror()["bitmap"]["dirty-bytes"] < SIZE // 4,

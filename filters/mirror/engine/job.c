@@ -173,6 +173,8 @@ rest (struct job *job, bool settled)
   if (job->cancel || job->lost || job->session.fresh || job->stop_wanted ||
       job->fail_err != 0)
     return;
+  if (job->tidy_due_ns > now && job->tidy_due_ns < now + ns)
+    ns = job->tidy_due_ns - now;
   if (job->m->hold.since_ns != 0 && job->m->hold.until_ns < now + ns)
     ns = job->m->hold.until_ns > now ? job->m->hold.until_ns - now : 0;
   job->pair.clock->wait_until (job->pair.clock, &job->wake, &job->m->lock,
