@@ -89,7 +89,7 @@ struct job {
   uint64_t speed;
   bool go, cancel, ready, scanned, paused, dismissed, completed;
   bool interrupted;             /* it ends, but not for the intent file */
-  bool committing;              /* the record of a pivot is being written */
+  bool committing;              /* a pivot or detach is being recorded */
   bool closing, closed;         /* mirror_shutdown asks; has been done */
   bool online;                  /* there is a session */
   bool lost;                    /* ... and it has just ended */

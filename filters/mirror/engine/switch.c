@@ -388,15 +388,25 @@ static int
 let_go (struct job *job, const char **why)
 {
   struct mirror *m = job->m;
+  int r;
 
   *why = "that could not be written to the intent file";
-  if (job_record_end (job, INTENT_DETACHED) < 0)
-    return -EIO;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
     if (job->cancel)
+      return -ECANCELED;
+    job->committing = m->intent != NULL;
+  }
+  r = job_record_end (job, INTENT_DETACHED);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->regime_lock);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    job->committing = false;
+    if (r < 0)
+      return r;
+    if (job->cancel && !m->intent)
       return -ECANCELED;
     job->completed = true;
   }
