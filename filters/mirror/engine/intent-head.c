@@ -442,6 +442,8 @@ intent_everything (struct intent *in)
 int
 intent_finish (struct intent *in, enum intent_state state)
 {
+  int r;
+
   assert (state != INTENT_RUNNING);
   begin_head (in);
   if (in->head.state != INTENT_RUNNING) {
@@ -449,7 +451,19 @@ intent_finish (struct intent *in, enum intent_state state)
     return 0;
   }
   in->next.state = state;
-  return end_head (in);
+  r = write_head (in);
+  if (r < 0) {
+    /* It is over; what is written instead is to say so, too, or a restart
+     * would go on with it.
+     */
+    mutex_lock (&in->lock);
+    in->head.state = state;
+    mutex_unlock (&in->lock);
+    intent_lose (in);
+    r = in->broken ? -EIO : 0;
+  }
+  intent_end_writing (in);
+  return r;
 }
 
 void
