@@ -142,6 +142,7 @@ intent_lose (struct intent *in)
 
   in->next = in->head;
   in->next.epoch++;
+  in->next.clean = false;
   /* Not the newest copy: were it torn, the one before would count. */
   r = write_copy (in, in->copy == 0 ? 1 : 0);
   if (r < 0 && in->head.disk[0] == '\0') {
