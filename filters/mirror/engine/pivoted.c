@@ -449,18 +449,19 @@ static const struct source_ops pivoted_ops = {
 
 /*-- life ---------------------------------------------------------------*/
 
-/* Of one that is not there yet the worst is assumed, but that it can flush: it
- * could when clients were moved to it.
+/* Of one that is not there yet the worst is assumed, but that it can flush, if
+ * it had to when clients were moved to it.
  */
 static void
 describe (struct pivoted *p, struct target *target)
 {
   p->source = (struct source) {
-    .ops = &pivoted_ops, .block = TARGET_MAX_BLOCK, .can_flush = true,
-    .can_extents = true,
+    .ops = &pivoted_ops, .block = TARGET_MAX_BLOCK,
+    .can_flush = p->config.can_flush, .can_extents = true,
   };
   p->target = target;
   if (!target) {
+    p->acked = !p->config.can_flush;
     p->several = true;
     p->lost = true;             /* the thread opens it */
     return;

@@ -33,6 +33,7 @@ struct pivoted_config {
   struct clock *clock;
   uint64_t size;                /* of the disk, at most the target's; bytes */
   uint64_t timeout_ns;          /* how long a request waits for a session */
+  bool can_flush;               /* what is taken for granted without one */
 
   /* Connect to the same export again; started, ready for requests.  Returns 0
    * and *target, or -errno.  May block for *timeout_ns.  NULL: impossible.

@@ -282,7 +282,7 @@ switch_new_disk (struct mirror *m, const char *where, uint64_t timeout_ns,
 {
   const struct pivoted_config config = {
     .clock = m->config.clock, .size = m->config.size,
-    .timeout_ns = timeout_ns,
+    .timeout_ns = timeout_ns, .can_flush = m->config.told_flush,
     .reopen = reopen, .reopen_opaque = m, .where = where,
     .changed = on_pivoted_changed, .opaque = m,
   };
