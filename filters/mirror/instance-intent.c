@@ -122,10 +122,6 @@ instance_plan (struct instance *in, char *error)
   plan_make (&in->plan, in->head, &wanted);
   if (in->plan.action == PLAN_REFUSE)
     return say (error, p->bitmap, in->plan.line, -EINVAL);
-  if (in->plan.line[0]) {
-    say (error, p->bitmap, in->plan.line, 0);
-    nbdkit_error ("mirror-bitmap=%s", error);
-  }
   return take_plan (in) < 0
     ? say (error, p->bitmap, error_text (ENOMEM), -ENOMEM) : 0;
 }
@@ -219,6 +215,17 @@ instance_use_file (struct instance *in, char *error)
   io = in->io;
   in->io = NULL;
   return hand_over (in, path, io, in->head, in->copy, in->plan.unpivot, error);
+}
+
+void
+instance_tell_plan (struct instance *in)
+{
+  char line[PARAMS_ERROR_MAX];
+
+  if (!in->plan.line[0])
+    return;
+  say (line, in->file, in->plan.line, 0);
+  nbdkit_error ("mirror-bitmap=%s", line);
 }
 
 /*-- blockdev-mirror ----------------------------------------------------*/

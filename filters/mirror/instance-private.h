@@ -104,10 +104,13 @@ extern int instance_control_start (void *opaque, const struct params *p,
 
 /*-- instance-intent.c --------------------------------------------------*/
 
-/* Before the fork: open the file, and plan what follows; logs what is to be
- * said about it.  The same without a file.
+/* Before the fork: open the file, and plan what follows.  The same without a
+ * file.
  */
 extern int instance_plan (struct instance *in, char *error);
+
+/* When it has been done: log what is to be said about it. */
+extern void instance_tell_plan (struct instance *in);
 
 /* After it, when the sizes are known and the engine is there: it gets the file,
  * which is made if there was none.

@@ -233,6 +233,8 @@ carry_out_plan (struct instance *in)
   }
   if (r < 0)
     nbdkit_error ("%s%s", what, error);
+  else
+    instance_tell_plan (in);
   return r < 0 ? -1 : 0;
 }
 

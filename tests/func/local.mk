@@ -107,6 +107,8 @@ func_tests = \
 	$(stress_tests) \
 	tests/func/test-bad-input.sh \
 	tests/func/test-bad-input-daemon.sh \
+	tests/func/test-bitmap-hostile.py \
+	tests/func/test-bitmap-table.py \
 	tests/func/test-completion.py \
 	tests/func/test-cancel.sh \
 	tests/func/test-control-crowd.py \
@@ -164,6 +166,7 @@ TESTS += $(func_tests)
 EXTRA_DIST += \
 	$(func_tests) \
 	tests/func/data/qemu-storage-daemon-10.qmp \
+	tests/lib/bitmap.py \
 	tests/lib/chaos.py \
 	tests/lib/dead.py \
 	tests/lib/functions.sh \
