@@ -15,12 +15,13 @@ top = os.environ["top_srcdir"]
 sys.path.insert(0, os.path.join(top, "tests/lib"))
 sys.path.insert(0, os.path.join(top, "tests/tools"))
 from chaos import Chaos  # noqa: E402
-from dead import GRANULARITY, SIZE, TIMEOUT, WAIT, Scene  # noqa: E402
+from dead import GRANULARITY, MINUTE, SIZE, TIMEOUT, WAIT, Scene  # noqa: E402
 from lyingserver import LyingServer  # noqa: E402
 from mirrortest import STRESS, Test  # noqa: E402
 
 MODES = ("write-blocking", "background")
 RESETS = 1000 if STRESS else 6
+FULL = 20 if STRESS else 2      # how often the disk is
 NONSENSE = ({"mutate": 20}, {"cookie": "wrong", "from": 3},
             {"mutate": 300, "from": 5}, {"cookie": "never", "from": 5},
             {"close": 2}, {"chunk": "range"}, {"chunk": "length"})
@@ -113,11 +114,25 @@ def reset(t, s):
     return load
 
 
+def resets(t, s):
+    """Every 50 ms, so that hardly a session lasts."""
+    s.qemu_target()
+    chaos = Chaos(t, "chaos", "target", tcp=True)
+    s.mirror(target=chaos.uri)
+    load = s.load()
+    s.last(load, MINUTE, lambda: chaos.do("reset"))
+    assert s.reconnects() > 0
+    load.more(N)
+    return load
+
+
 def absent(t, s):
+    """At the start, and for a minute."""
     s.mirror()
     assert s.state() == "connecting", s.state()
     load = s.load()
-    load.more(N)
+    s.last(load, MINUTE)
+    assert s.state() == "connecting", s.state()
     s.target()
     s.online()
     load.more(N)
@@ -133,15 +148,19 @@ def full(t, s):
     load = s.load()
     s.synced_once()
     load.more(N)
-    with open(bad, "wb"):
-        pass
-    errors = s.qmp.mirror()["target-errors"]
-    s.wait(lambda m: m["target-errors"] > errors)
-    load.more(N)
-    m = s.qmp.mirror()
-    assert m["target"]["state"] == "online", m["target"]
-    assert m["last-error"]["errno"] == errno.ENOSPC, m["last-error"]
-    os.unlink(bad)
+    for _ in range(FULL):
+        with open(bad, "wb"):
+            pass
+        errors = s.qmp.mirror()["target-errors"]
+        s.wait(lambda m: m["target-errors"] > errors)
+        load.more(N // FULL)
+        m = s.qmp.mirror()
+        assert m["target"]["state"] == "online", m["target"]
+        assert m["last-error"]["errno"] == errno.ENOSPC, m["last-error"]
+        os.unlink(bad)
+        copied = m["copied-bytes"]
+        s.wait(lambda m: m["copied-bytes"] > copied)
+        load.more(N // FULL)
     return load
 
 
@@ -201,12 +220,13 @@ def run(what, mode):
         s.end()
 
 
-SCENARIOS = (killed, asked_to_end, resent, stopped, reset, absent, full,
-             bad_range, garbage)
+SCENARIOS = (killed, asked_to_end, resent, stopped, reset, resets, absent,
+             full, bad_range, garbage)
 for number, scenario in enumerate(SCENARIOS):
     if len(sys.argv) > 1 and scenario.__name__ not in sys.argv[1:]:
         continue
-    if scenario in (stopped, reset) and not shutil.which("qemu-nbd"):
+    if scenario in (stopped, reset, resets) and \
+            not shutil.which("qemu-nbd"):
         print("%s: not done, there is no qemu-nbd" % scenario.__name__)
         continue
     for i, mode in enumerate(MODES):

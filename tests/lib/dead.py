@@ -15,8 +15,9 @@ import os
 import re
 import signal
 import subprocess
+import time
 
-from mirrortest import SLOW, wait_for
+from mirrortest import SLOW, STRESS, wait_for
 
 import nbd
 
@@ -27,6 +28,7 @@ GRANULARITY = 64 << 10
 TIMEOUT = 1 * SLOW
 SUSPECT = 1
 WAIT = 60 * SLOW
+MINUTE = 60 if STRESS else 3    # how long something is to last
 
 
 class Scene:
@@ -104,9 +106,9 @@ class Scene:
         load.more(1)
         return load
 
-    def quiet(self, load, limit=3 * TIMEOUT):
+    def quiet(self, load, limit=TIMEOUT + SLOW):
         """End it: no request has failed, each byte is right, and none has
-        waited for longer than `limit` seconds.  Returns the longest."""
+        taken longer than `limit` seconds.  Returns the longest."""
         load.stop()
         with open(load.log, encoding="utf-8") as f:
             longest = int(re.findall(r"max-us=(\d+)", f.read())[-1]) / 1e6
@@ -151,6 +153,20 @@ class Scene:
         self.t.wait_equal(self.qmp, WAIT)
         assert self.t.compare("proxy", "target", "--no-holes"), \
             "not identical: %s" % self.qmp.mirror()
+
+    def last(self, load, seconds, action=None, every=0.05):
+        """So long, and under load all the while, repeat an action."""
+        begin = time.monotonic()
+        before, times = load.count(), 0
+        while time.monotonic() - begin < seconds:
+            if action:
+                action()
+            times += 1
+            due = begin + times * every
+            wait_for(lambda: time.monotonic() >= due, "the clock")
+            if times % 100 == 0:
+                load.more(1)    # else it stalls
+        assert load.count() > before, "there was no load"
 
     def stopped(self, name="target"):
         self.t.servers[name].send_signal(signal.SIGSTOP)
