@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Targets that lie: at worst there is no mirror.  Clients never notice, the
-proxy lives, does not grow, and mirrors to an honest target afterwards."""
+proxy lives, does not grow, and mirrors to an honest target afterwards.
+
+    test-target-lies.py SEED SECONDS    only random replies, from that seed on,
+                                        for so long of processor time
+"""
 
 import os
 import sys
@@ -114,8 +118,7 @@ class Bench:
         return None
 
 
-with Test() as t:
-    bench = Bench(t)
+def chosen(bench):
     for lies, word in UNFIT:
         why = bench.run(lies)
         assert why and word in why, (lies, why)
@@ -126,11 +129,41 @@ with Test() as t:
         assert why is None or len(why) < 1000 and "\n" not in why, why
         bench.write()
         bench.check()
-    for seed in range(1000 if STRESS else 20):
-        bench.run({"mutate": (5, 50, 500, 5000)[seed % 4],
-                   "from": seed % 7}, seed)
-        bench.write()
-        bench.check()
+
+
+def mutated(bench, seed):
+    bench.run({"mutate": (5, 50, 500, 5000)[seed % 4], "from": seed % 7},
+              seed)
+    bench.write()
+    bench.check()
+
+
+def processor_seconds(bench):
+    """Of the proxy and of the server that lies."""
+    with open("/proc/%d/stat" % bench.proxy.pid, encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return sum(os.times()[:2]) + \
+        sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def mutated_for(bench, first, seconds):
+    seed = first
+    while processor_seconds(bench) < seconds:
+        mutated(bench, seed)
+        seed += 1
+        bench.t.watchdog_again()
+    print("seeds %d..%d: %.0f s of processor time, %d bytes resident" %
+          (first, seed - 1, processor_seconds(bench), rss(bench.proxy)))
+
+
+with Test() as t:
+    bench = Bench(t)
+    if len(sys.argv) > 2:
+        mutated_for(bench, int(sys.argv[1]), int(sys.argv[2]))
+    else:
+        chosen(bench)
+        for seed in range(1000 if STRESS else 20):
+            mutated(bench, seed)
     t.nbdkit("target", "memory", str(SIZE))
     bench.qmp.command("blockdev-mirror", job_id="m", sync="full",
                       target=t.uri("target"))
