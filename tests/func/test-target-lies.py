@@ -22,6 +22,8 @@ import nbd  # noqa: E402
 
 SIZE = 1 << 20
 RSS_LIMIT = 200 << 20           # the limit of all buffers is far below
+if os.environ.get("MIRROR_SANITIZER") == "address":
+    RSS_LIMIT = 600 << 20       # it keeps 256 MiB of what has been freed
 
 # Refused at once: what is said of it must name what is wrong.
 UNFIT = [
