@@ -2,8 +2,9 @@
 if HAVE_CHECK
 # The engine.
 engine_tests = \
-	check_gate check_jobstate check_latency check_rangelock check_retry \
-	check_suspects check_verdict check_waits
+	check_gate check_intent check_intent_sizes check_jobstate \
+	check_latency check_rangelock check_retry check_suspects \
+	check_verdict check_waits
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
@@ -11,6 +12,18 @@ engine_ldadd = libengine.la $(unit_ldadd)
 check_gate_SOURCES = tests/unit/check_gate.c
 check_gate_CFLAGS = $(unit_cflags)
 check_gate_LDADD = $(engine_ldadd)
+
+intent_fake = \
+	tests/unit/intent-fake.c tests/unit/intent-fake.h \
+	tests/unit/intent-help.c tests/unit/intent-help.h
+
+check_intent_SOURCES = tests/unit/check_intent.c $(intent_fake)
+check_intent_CFLAGS = $(unit_cflags)
+check_intent_LDADD = $(engine_ldadd)
+
+check_intent_sizes_SOURCES = tests/unit/check_intent_sizes.c $(intent_fake)
+check_intent_sizes_CFLAGS = $(unit_cflags)
+check_intent_sizes_LDADD = $(engine_ldadd)
 
 check_jobstate_SOURCES = tests/unit/check_jobstate.c
 check_jobstate_CFLAGS = $(unit_cflags)
