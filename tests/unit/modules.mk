@@ -2,9 +2,9 @@
 if HAVE_CHECK
 # The engine.
 engine_tests = \
-	check_gate check_intent check_intent_sizes check_jobstate \
-	check_latency check_rangelock check_retry check_suspects \
-	check_verdict check_waits
+	check_gate check_intent check_intent_sizes check_intent_threads \
+	check_jobstate check_latency check_rangelock check_retry \
+	check_suspects check_verdict check_waits
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
@@ -24,6 +24,10 @@ check_intent_LDADD = $(engine_ldadd)
 check_intent_sizes_SOURCES = tests/unit/check_intent_sizes.c $(intent_fake)
 check_intent_sizes_CFLAGS = $(unit_cflags)
 check_intent_sizes_LDADD = $(engine_ldadd)
+
+check_intent_threads_SOURCES = tests/unit/check_intent_threads.c $(intent_fake)
+check_intent_threads_CFLAGS = $(unit_cflags)
+check_intent_threads_LDADD = $(engine_ldadd)
 
 check_jobstate_SOURCES = tests/unit/check_jobstate.c
 check_jobstate_CFLAGS = $(unit_cflags)

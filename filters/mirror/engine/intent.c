@@ -192,7 +192,9 @@ leave (struct intent *in, uint64_t first, uint64_t end)
   }
 }
 
-/* What is being retired is asked for when that has been written. */
+/* What is being retired is asked for when that has been written.  One step: the
+ * writer may just be making all of them recorded.
+ */
 static void
 want_locked (struct intent *in, uint64_t first, uint64_t end)
 {
@@ -200,10 +202,14 @@ want_locked (struct intent *in, uint64_t first, uint64_t end)
 
   for (; first < end; ++first) {
     w = atomic_load (&in->words[first]);
-    if ((w & WORD_CLEAN) &&
-        !(w & (WORD_RETIRING | WORD_WRITING | WORD_WANTED))) {
-      atomic_fetch_or (&in->words[first], WORD_WANTED);
-      in->wanted[first / INTENT_PAGE_BITS] = 1;
+    while ((w & WORD_CLEAN) &&
+           !(w & (WORD_RETIRING | WORD_WRITING | WORD_WANTED))) {
+      sync_point ();
+      if (atomic_compare_exchange_weak (&in->words[first], &w,
+                                        w | WORD_WANTED)) {
+        in->wanted[first / INTENT_PAGE_BITS] = 1;
+        break;
+      }
     }
   }
 }
