@@ -130,17 +130,18 @@ intent_all_recorded (struct intent *in)
   memset (in->wanted, 0, in->pages);
 }
 
-/* Without the file a restart would give clients the source, so it must not be
- * removed while they have another disk.
+/* Nothing can be recorded any more: the header in->next, and everything may
+ * differ; or no file.  But without one a restart would give clients the source,
+ * so it must not be removed while they have another disk.
  *
- * The words last: a region is not to pass for recorded before it is. */
-void
-intent_lose (struct intent *in)
+ * The words last: a region is not to pass for recorded before it is.
+ */
+static void
+give_up (struct intent *in)
 {
   bool gone = false;
   int r;
 
-  in->next = in->head;
   in->next.epoch++;
   in->next.clean = false;
   /* Not the newest copy: were it torn, the one before would count. */
@@ -162,8 +163,16 @@ intent_lose (struct intent *in)
   in->lost = true;
 }
 
+void
+intent_lose (struct intent *in)
+{
+  in->next = in->head;
+  give_up (in);
+}
+
 /* End what begin_head began, with in->next.  If that cannot be written the
- * file is given up, which says more than was to be said: everything.  0 or
+ * file is given up, which says more than was to be said: everything; but not
+ * that a mirror runs which has ended, or may have let its target go.  0 or
  * -EIO: not even that.
  */
 static int
@@ -172,7 +181,7 @@ end_head (struct intent *in)
   int r = write_head (in);
 
   if (r < 0) {
-    intent_lose (in);
+    give_up (in);
     r = in->broken ? -EIO : 0;
   }
   intent_end_writing (in);
@@ -188,7 +197,7 @@ end_everything (struct intent *in)
   if (r == 0)
     intent_all_recorded (in);
   else {
-    intent_lose (in);
+    give_up (in);
     r = in->broken ? -EIO : 0;
   }
   intent_end_writing (in);

@@ -39,8 +39,8 @@ struct intent;
 /* io: a file that has been laid out, whose header that counts is *head, and in
  * copy `copy` (0 or 1; -1: none has been written yet).  Reads the pages, and
  * writes all of it again.  -EIO: the file is broken.  Takes over io, when it
- * succeeds.  lost (opaque): called once, without locks, if the
- * file has been given up because of an error.
+ * succeeds.  lost (opaque): called once, without locks, if the file has been
+ * given up because of an error; maybe before intent_new returns.
  */
 extern int intent_new (struct intent **in, struct intent_io *io,
                        const struct intent_head *head, int copy,
@@ -101,9 +101,9 @@ extern int intent_resume (struct intent *in);
 /* W is everything.  If that cannot be written the file is lost or broken. */
 extern int intent_everything (struct intent *in);
 
-/* The mirror ends; from its return on nothing need be recorded.  -EIO: the file
- * is broken, and what is not recorded must not be written to as before.  state:
- * anything but INTENT_RUNNING.
+/* The mirror ends; from its return on nothing need be recorded, and no restart
+ * goes on with it.  -EIO: the file is broken, and what is not recorded must not
+ * be written to as before.  state: anything but INTENT_RUNNING.
  */
 extern int intent_finish (struct intent *in, enum intent_state state);
 
