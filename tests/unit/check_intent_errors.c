@@ -236,6 +236,29 @@ START_TEST (start_fails)
 }
 END_TEST
 
+/* A greater granularity that could not be written is not the one that counts
+ * when the next mirror has a smaller one.
+ */
+START_TEST (start_with_greater_regions_fails)
+{
+  static struct intent_head head;
+
+  ck_assert_int_eq (intent_finish (in, INTENT_CANCELLED), 0);
+  fake_fail (file, 0, 1000);
+  file->keep = true;
+  ck_assert_int_eq (intent_start (in, "U", SIZE, 4 * MIB), -EIO);
+  file->fail_count = 0;
+  ck_assert_int_eq (intent_start (in, "U", SIZE, GRAN), 0);
+  retire_all ();
+  intent_get_head (in, &head);
+  ck_assert_uint_eq (status ().bytes, 0);
+  begin (regions (5, 1));
+  ck_assert_uint_eq (status ().bytes, head.region);
+  ck_assert (fake_covers (file, regions (5, 1)));
+  intent_end (in, regions (5, 1));
+}
+END_TEST
+
 /* Clients are moved back, or fenced: 0 only if the file says so. */
 START_TEST (orders_fail)
 {
@@ -376,6 +399,7 @@ main (void)
   tcase_add_loop_test (tc, close_fails, 0, 2);
   tcase_add_loop_test (tc, finish_fails, 0, 2);
   tcase_add_loop_test (tc, start_fails, 0, 2);
+  tcase_add_test (tc, start_with_greater_regions_fails);
   tcase_add_loop_test (tc, orders_fail, 0, 4);
   tcase_add_loop_test (tc, commit_unknown, 0, 2 * RELIEFS);
   tcase_add_loop_test (tc, commit_aborted, 0, 2);

@@ -413,10 +413,11 @@ intent_start (struct intent *in, const char *target, uint64_t target_size,
   in->next.clean = false;
   in->next.epoch++;
   in->next.granularity = granularity;
-  if (in->next.region < granularity) {
+  if (in->next.region < granularity)
     in->next.region = granularity;
+  /* Words of another size may be left of a start that failed. */
+  if (in->next.region != UINT64_C (1) << in->shift)
     r = make_words (in, &in->next);
-  }
   if (r < 0) {
     intent_end_writing (in);
     return r;
