@@ -2,9 +2,9 @@
 if HAVE_CHECK
 # The engine.
 engine_tests = \
-	check_gate check_intent check_intent_errors check_intent_sizes \
-	check_intent_threads check_jobstate check_latency check_rangelock \
-	check_retry check_suspects check_verdict check_waits
+	check_gate check_intent check_intent_crash check_intent_errors \
+	check_intent_sizes check_intent_threads check_jobstate check_latency \
+	check_rangelock check_retry check_suspects check_verdict check_waits
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
@@ -20,6 +20,11 @@ intent_fake = \
 check_intent_SOURCES = tests/unit/check_intent.c $(intent_fake)
 check_intent_CFLAGS = $(unit_cflags)
 check_intent_LDADD = $(engine_ldadd)
+
+check_intent_crash_SOURCES = tests/unit/check_intent_crash.c \
+	tests/unit/intent-model.c tests/unit/intent-model.h $(intent_fake)
+check_intent_crash_CFLAGS = $(unit_cflags)
+check_intent_crash_LDADD = $(engine_ldadd)
 
 check_intent_errors_SOURCES = tests/unit/check_intent_errors.c $(intent_fake)
 check_intent_errors_CFLAGS = $(unit_cflags)

@@ -94,6 +94,8 @@ write_copy (struct intent *in, int copy)
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
   in->copy = copy;
+  if (in->next.state != INTENT_RUNNING || in->next.epoch != in->head.epoch)
+    in->broken = false;         /* it says everything */
   in->head = in->next;
   in->syncs++;
   return 0;
@@ -538,11 +540,8 @@ resolve_commit (struct intent *in, const struct intent_head *record, int err,
                              in->retry_ns);
     }
     in->next = *record;
-    if (write_head (in) == 0) {
-      ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
-      in->broken = false;
+    if (write_head (in) == 0)
       return 0;
-    }
   }
 }
 
