@@ -4,7 +4,8 @@ if HAVE_CHECK
 engine_tests = \
 	check_gate check_intent check_intent_crash check_intent_errors \
 	check_intent_sizes check_intent_threads check_jobstate check_latency \
-	check_rangelock check_retry check_suspects check_verdict check_waits
+	check_rangelock check_retry check_source_flusher check_suspects \
+	check_verdict check_waits
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
@@ -53,6 +54,10 @@ check_rangelock_LDADD = $(engine_ldadd)
 check_retry_SOURCES = tests/unit/check_retry.c
 check_retry_CFLAGS = $(unit_cflags)
 check_retry_LDADD = $(engine_ldadd)
+
+check_source_flusher_SOURCES = tests/unit/check_source_flusher.c
+check_source_flusher_CFLAGS = $(unit_cflags)
+check_source_flusher_LDADD = $(engine_ldadd)
 
 check_suspects_SOURCES = tests/unit/check_suspects.c
 check_suspects_CFLAGS = $(unit_cflags)

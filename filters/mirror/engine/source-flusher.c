@@ -34,7 +34,7 @@ struct source_flusher {
   struct dirty *unflushed[2];
   int growing;                  /* index; the other is set aside */
   bool running;
-  bool spoilt;                  /* the flush in flight proves nothing */
+  uint64_t spoilt, told;        /* how often V was to be lost, and has been */
   struct waiter *queue;         /* share the next flush */
 };
 
@@ -94,21 +94,28 @@ source_flusher_acked (struct source_flusher *f, struct range r,
 
 /* The flush in flight has failed.  What it was about need not be lost yet, so
  * it stays in V: another one that fails may lose it, too.  Nobody else touches
- * what is set aside as long as it is running.  Gives up the lock meanwhile.
+ * what is set aside as long as it is running.  Gives up the lock meanwhile; if
+ * V is to be lost again by then, it has grown.
  */
 static void
 lose_locked (struct source_flusher *f)
 {
   struct dirty *aside = f->unflushed[!f->growing];
-  struct range run = { 0, 0 };
+  struct range run;
+  uint64_t spoilt;
 
-  atomic_fetch_add (&f->bad, 1);
-  dirty_move (f->unflushed[f->growing], aside);
-  mutex_unlock (&f->lock);
-  while (dirty_next (aside, run.end, UINT64_MAX, &run))
-    f->lost (f->opaque, run);
-  mutex_lock (&f->lock);
-  dirty_move (aside, f->unflushed[f->growing]);
+  do {
+    spoilt = f->spoilt;
+    atomic_fetch_add (&f->bad, 1);
+    dirty_move (f->unflushed[f->growing], aside);
+    mutex_unlock (&f->lock);
+    run = (struct range) { 0, 0 };
+    while (dirty_next (aside, run.end, UINT64_MAX, &run))
+      f->lost (f->opaque, run);
+    mutex_lock (&f->lock);
+    dirty_move (aside, f->unflushed[f->growing]);
+    f->told = spoilt;
+  } while (f->told < f->spoilt);
 }
 
 /* Lead a flush, for all who are waiting for one to begin. */
@@ -124,11 +131,10 @@ lead_locked (struct source_flusher *f, struct source *source)
   mutex_unlock (&f->lock);
   r = source->ops->flush (source);
   mutex_lock (&f->lock);
-  if (r < 0 || f->spoilt)
+  if (r < 0 || f->told < f->spoilt)
     lose_locked (f);
   else
     dirty_clear_all (f->unflushed[!f->growing]);
-  f->spoilt = false;
   for (; sharers; sharers = next) {
     next = sharers->next;
     sharers->result = r;
@@ -144,17 +150,16 @@ void
 source_flusher_failed (struct source_flusher *f)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+  const uint64_t mine = ++f->spoilt;
 
-  if (f->running) {
-    f->spoilt = true;
-    while (f->running && f->spoilt)
-      cond_wait (&f->ended, &f->lock);
-    return;
+  if (!f->running) {
+    f->running = true;
+    lose_locked (f);
+    f->running = false;
+    cond_broadcast (&f->ended);
   }
-  f->running = true;
-  lose_locked (f);
-  f->running = false;
-  cond_broadcast (&f->ended);
+  while (f->told < mine)
+    cond_wait (&f->ended, &f->lock);
 }
 
 int
