@@ -90,6 +90,21 @@ wait_end (struct client *c, struct ending *e)
   return STATUS_OK;
 }
 
+/* Nothing but an intent file remembers a pivot. */
+static void
+warn_of_restart (struct client *c)
+{
+  json_t *mirror, *bitmap;
+
+  if (client_command (c, "query-mirror", NULL, ANSWER_MS, &mirror) < 0)
+    return;
+  bitmap = json_object_get (mirror, "bitmap");
+  if (!json_is_object (bitmap) || strcmp (word (bitmap, "state"), "lost") == 0)
+    printf ("there is no intent file: a restart of the server would give"
+            " clients the source again\n");
+  json_decref (mirror);
+}
+
 /* The last state that the job will have by itself, NULL after a line on
  * stderr.  must_be_ready: a job that is not is an error.
  */
@@ -139,6 +154,8 @@ run_complete (const struct call *call)
                            &status);
   if (result && !call_option (call, "--async"))
     status = wait_end (c, &ending);
+  if (ending.pivoted && status == STATUS_OK)
+    warn_of_restart (c);
   json_decref (result);
   client_close (c);
   return status;

@@ -219,7 +219,9 @@ makes_sense (const struct intent_head *h)
     is_power_of_2 (h->region) && h->region >= INTENT_REGION_MIN &&
     h->region >= h->granularity &&
     h->size / h->region < INTENT_REGIONS_MAX &&
-    h->generation > 0 && h->epoch > 0;
+    /* There are always more to come. */
+    h->generation > 0 && h->generation <= INT64_MAX &&
+    h->epoch > 0 && h->epoch <= INT64_MAX;
 }
 
 int

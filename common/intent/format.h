@@ -63,7 +63,7 @@ extern const char *const intent_state_names[INTENT_STATES];
 
 struct intent_head {
   uint64_t generation;          /* of the header; the greater one counts */
-  uint64_t epoch;               /* of the pages that count */
+  uint64_t epoch;               /* of the pages that count; both 1 ... 2^63-1 */
   uint64_t size;                /* of the source, bytes: 0 ... 2^63-1 */
   uint64_t granularity;         /* of the mirror, or of the latest */
   uint64_t region;              /* bytes: a power of two */

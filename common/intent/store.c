@@ -229,17 +229,26 @@ check_kind (const char *path, const struct stat *st, char *error)
   return say (error, path, what, -EINVAL);
 }
 
-/* Could somebody else write to it? */
 static int
 check_owner (const char *path, const struct stat *st, char *error)
 {
   char why[128];
 
-  if (st->st_uid != geteuid () && st->st_uid != 0) {
-    snprintf (why, sizeof why, "belongs to user %u; it must belong to user %u "
-              "or root", (unsigned) st->st_uid, (unsigned) geteuid ());
-    return say (error, path, why, -EPERM);
-  }
+  if (st->st_uid == geteuid () || st->st_uid == 0)
+    return 0;
+  snprintf (why, sizeof why, "belongs to user %u; it must belong to user %u or "
+            "root", (unsigned) st->st_uid, (unsigned) geteuid ());
+  return say (error, path, why, -EPERM);
+}
+
+/* Could somebody else write to it?  Root may still become the owner. */
+static int
+check_mode (const char *path, const struct stat *st, char *error)
+{
+  char why[128];
+
+  if (geteuid () != 0 && check_owner (path, st, error) < 0)
+    return -EPERM;
   if (st->st_mode & (S_IWGRP | S_IWOTH)) {
     snprintf (why, sizeof why, "may be written by others (mode %04o); chmod "
               "go-w makes it acceptable", (unsigned) (st->st_mode & 07777));
@@ -269,7 +278,7 @@ open_file (struct store *s, const char *path, enum intent_store_how how,
     return say_errno (error, path, "cannot be opened", errno);
   r = check_kind (path, st, error);
   if (r == 0 && use)
-    r = check_owner (path, st, error);
+    r = check_mode (path, st, error);
   s->dev = st->st_dev;
   s->ino = st->st_ino;
   if (r < 0 || !use)
@@ -325,6 +334,17 @@ intent_store_open (const char *path, enum intent_store_how how,
   else
     *io = &s->io;
   return r;
+}
+
+int
+intent_store_check_owner (struct intent_io *io, const char *path, char *error)
+{
+  struct store *s = (struct store *) io;
+  struct stat st;
+
+  if (fstat (s->fd, &st) < 0)
+    return say_errno (error, path, "cannot be used", errno);
+  return check_owner (path, &st, error);
 }
 
 /*-- making -------------------------------------------------------------*/

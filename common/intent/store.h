@@ -41,6 +41,13 @@ enum intent_store_how {
                                  * destroy fail */
 };
 
+/* Does the file belong to who we are, or to root?  Of others only root can open
+ * one to use it, since he may be about to become its owner (nbdkit -u does that
+ * after .get_ready): to be asked when that has been done.
+ */
+extern int intent_store_check_owner (struct intent_io *io, const char *path,
+                                     char *error);
+
 /* path: absolute, or of the current directory.  -ENOENT: there is none.
  * -EBUSY: another proxy uses it.  Else as intent_load, and what open says.  The
  * table is to be freed.

@@ -212,6 +212,9 @@ instance_use_file (struct instance *in, char *error)
       return r;
     }
   }
+  r = intent_store_check_owner (in->io, path, error);
+  if (r < 0)
+    return r;
   io = in->io;
   in->io = NULL;
   return hand_over (in, path, io, in->head, in->copy, in->plan.unpivot, error);
@@ -276,7 +279,9 @@ take_file (struct instance *in, const struct params *p, char *error)
   if (r == -ENOENT)
     r = create (in, p->bitmap, p->granularity, &io, head, error);
   else if (r == 0) {
-    r = check_old (in, p->bitmap, head, error);
+    r = intent_store_check_owner (io, p->bitmap, error);
+    if (r == 0)
+      r = check_old (in, p->bitmap, head, error);
     if (r < 0)
       io->ops->free (io);
   }

@@ -165,7 +165,7 @@ plan_make (struct plan *plan, const struct intent_head *h,
   }
   if (h->state == INTENT_RUNNING)
     resume (plan, h, &w);
-  else if (w.target && !h->disk[0])
+  else if (w.target && (!h->disk[0] || w.sync == SYNC_INCREMENTAL))
     start (plan, h, &w);
 }
 

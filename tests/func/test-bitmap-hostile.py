@@ -6,6 +6,7 @@ left as they are; and never believed to say less than they must."""
 
 import contextlib
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -122,6 +123,29 @@ def owners(t):
     os.chown(p.file, 0, 0)
     p.start()
     p.stop()
+
+
+def another_user(t):
+    """nbdkit -u: the file belongs to the user that nbdkit becomes."""
+    if os.geteuid() != 0:
+        print("not checked: another user (not root)")
+        return
+    p = Pair(t)
+    nobody = pwd.getpwnam("nobody").pw_uid
+    os.mkdir(t.path("theirs"))
+    p.file = t.path("theirs/map")
+    for name in "", "source.img", "target.sock", "theirs":
+        os.chown(t.path(name), nobody, -1)
+    for _ in range(2):
+        t.nbdkit("proxy", "-u", "nobody", "--filter=mirror",
+                 *p.args("mirror-target=" + p.target),
+                 "mirror-control=" + t.path("ctl.sock"))
+        with t.qmp(timeout=WAIT) as q:
+            p.ready(q)
+        p.stop()
+        assert os.stat(p.file).st_uid == nobody
+    assert p.dump()["clean"] == "yes"
+    p.refused(text="belongs to user %d" % nobody)
 
 
 def two_proxies(t):
@@ -357,8 +381,8 @@ def lost(t):
         os.unlink(p.file)
 
 
-TESTS = (no_files, cannot_be_made, owners, two_proxies, file_systems, damaged,
-         random_damage, lost)
+TESTS = (no_files, cannot_be_made, owners, another_user, two_proxies,
+         file_systems, damaged, random_damage, lost)
 
 for test in TESTS:
     if len(sys.argv) == 1 or test.__name__ in sys.argv[1:]:

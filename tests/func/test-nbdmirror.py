@@ -339,7 +339,8 @@ def check_switch(sock, t):
     run("-S", sock, "wait", "ready", "--timeout", "60")
     out, err = run("-S", sock, "complete")
     assert out.startswith("pivoted, clients were held for ") and \
-        float(out.split()[-2]) > 0, out
+        float(out.split()[5]) > 0, out
+    assert "a restart of the server would give clients the source" in out
     load.stop()
     out, _ = run("-S", sock, "status")
     assert "clients   moved to the target\n" in out, out

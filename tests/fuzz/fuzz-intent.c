@@ -12,7 +12,9 @@
  *
  * Whatever it is, it is refused, or what it says can be used: sizes agree, it
  * comes out the same when it is written again, and nothing is read or allocated
- * that the file does not have.
+ * that the file does not have.  The engine takes it then, finds no less recorded
+ * than the pages say, and uses it; and after that it can be loaded, and says
+ * what was recorded last.
  */
 
 #include <config.h>
@@ -23,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format.h"
+#include "intent.h"
 #include "store.h"
 
 #define CHECK(condition)                                                \
@@ -127,8 +129,10 @@ check_head (const struct intent_head *h, uint64_t size)
   free (buf);
 }
 
-/* As many bits as there are, and in a page that is rotten every one. */
-static void
+/* As many bits as there are, and in a page that is rotten every one.  Returns
+ * how many of those that are looked at are set.
+ */
+static uint64_t
 check_pages (const struct intent_head *h, const char *pages)
 {
   uint64_t i, set = 0, n = intent_regions (h);
@@ -145,6 +149,134 @@ check_pages (const struct intent_head *h, const char *pages)
     set += !counts || intent_get_bit (page, (unsigned) (i % INTENT_PAGE_BITS));
   }
   CHECK (set <= n);
+  return set;
+}
+
+/*-- the engine ---------------------------------------------------------*/
+
+struct memory {
+  struct intent_io io;          /* first */
+  char *buf;
+  size_t size;
+};
+
+static int
+memory_pread (struct intent_io *io, void *buf, size_t count, uint64_t offset)
+{
+  struct memory *m = (struct memory *) io;
+
+  CHECK (offset <= m->size && count <= m->size - offset);
+  memcpy (buf, m->buf + offset, count);
+  return 0;
+}
+
+static int
+memory_pwrite (struct intent_io *io, const void *buf, size_t count,
+               uint64_t offset)
+{
+  struct memory *m = (struct memory *) io;
+
+  /* The file never grows. */
+  CHECK (offset <= m->size && count <= m->size - offset);
+  memcpy (m->buf + offset, buf, count);
+  return 0;
+}
+
+static int
+memory_nothing (struct intent_io *io)
+{
+  (void) io;
+  return 0;
+}
+
+static void
+memory_free (struct intent_io *io)
+{
+  (void) io;
+}
+
+static const struct intent_io_ops memory_ops = {
+  .pread = memory_pread, .pwrite = memory_pwrite, .sync = memory_nothing,
+  .destroy = memory_nothing, .free = memory_free,
+};
+
+struct sum {
+  uint64_t bytes, end, size;
+};
+
+static void
+add_run (void *opaque, struct range r)
+{
+  struct sum *sum = opaque;
+
+  CHECK (r.start >= sum->end && r.start < r.end && r.end <= sum->size);
+  sum->bytes += range_len (r);
+  sum->end = r.end;
+}
+
+static struct sum
+recorded (struct intent *in, uint64_t size)
+{
+  struct sum sum = { .size = size };
+
+  intent_each (in, add_run, &sum);
+  return sum;
+}
+
+static bool
+nothing_differs (void *opaque, uint64_t from, struct range *run)
+{
+  (void) opaque;
+  (void) from;
+  (void) run;
+  return false;
+}
+
+static void
+use_it (char *buf, size_t size, const struct intent_head *h, int copy,
+        uint64_t set)
+{
+  struct memory m = { .io.ops = &memory_ops, .buf = buf, .size = size };
+  const struct range last = { h->size > 0 ? h->size - 1 : 0, h->size };
+  const uint64_t regions = intent_regions (h);
+  struct intent_head *now = malloc (sizeof *now);
+  char error[INTENT_ERROR_MAX];
+  struct intent *in;
+  struct sum sum;
+
+  CHECK (now && intent_new (&in, &m.io, h, copy, &clock_monotonic, NULL,
+                            NULL) == 0);
+  intent_check (in);
+  sum = recorded (in, h->size);
+  if (h->state != INTENT_RUNNING)
+    CHECK (sum.bytes == h->size);
+  else if (regions <= REGIONS_MAX)
+    CHECK ((sum.bytes + h->region - 1) / h->region == set);
+  if (h->state == INTENT_RUNNING) {
+    CHECK (intent_resume (in) == 0);
+    if (h->size > 0) {
+      CHECK (intent_begin (in, last, UINT64_MAX) == 0);
+      intent_watch (in);
+      CHECK (recorded (in, h->size).end == h->size);
+      intent_end (in, last);
+    }
+    intent_watch (in);
+    CHECK (intent_retire (in, nothing_differs, NULL) == 0);
+    CHECK (recorded (in, h->size).bytes == 0);
+    CHECK (intent_close (in, true) == 0);
+  }
+  else
+    CHECK (intent_start (in, "nbd://h/", h->size, h->granularity) == 0);
+  intent_check (in);
+  intent_free (in);
+
+  CHECK (intent_load (buf, size, now, &copy, error) == 0);
+  CHECK (now->state == INTENT_RUNNING && now->size == h->size &&
+         now->clean == (h->state == INTENT_RUNNING));
+  set = check_pages (now, buf + INTENT_PAGES_OFFSET);
+  CHECK (now->clean ? set == 0
+         : set == (regions < REGIONS_MAX ? regions : REGIONS_MAX));
+  free (now);
 }
 
 int
@@ -169,7 +301,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t count)
   else {
     CHECK (r == 0 && (copy == 0 || copy == 1));
     check_head (head, size);
-    check_pages (head, buf + INTENT_PAGES_OFFSET);
+    use_it (buf, size, head, copy,
+            check_pages (head, buf + INTENT_PAGES_OFFSET));
   }
   free (head);
   free (buf);

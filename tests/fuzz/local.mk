@@ -27,7 +27,8 @@ tests_fuzz_replay_qmp_LDADD = \
 fuzz_intent_sources = tests/fuzz/fuzz-intent.c
 check_PROGRAMS += tests/fuzz/replay-intent
 tests_fuzz_replay_intent_SOURCES = tests/fuzz/replay.c $(fuzz_intent_sources)
-tests_fuzz_replay_intent_LDADD = libintent.la
+tests_fuzz_replay_intent_LDADD = \
+	libengine.la libdirty.la libintent.la libsync-posix.la -lpthread
 
 TESTS += tests/fuzz/test-fuzz-corpus.sh
 
@@ -42,7 +43,8 @@ fuzz:
 	@top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 	CPPFLAGS='-I$(abs_top_builddir) $(AM_CPPFLAGS)' \
 	$(abs_top_srcdir)/tests/fuzz/fuzz.sh intent $(fuzz_intent_sources) \
-	  $(libintent_la_SOURCES)
+	  $(libintent_la_SOURCES) $(libengine_la_SOURCES) $(libdirty_la_SOURCES) \
+	  $(libsync_posix_la_SOURCES)
 .PHONY: fuzz
 
 clean-local:

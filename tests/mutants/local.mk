@@ -32,6 +32,14 @@ EXTRA_DIST += \
 	tests/mutants/gate-does-not-look-again.patch \
 	tests/mutants/held-in-any-order.patch \
 	tests/mutants/hung-target-not-noticed.patch \
+	tests/mutants/intent-cut-off-file-believed.patch \
+	tests/mutants/intent-destroys-another-file.patch \
+	tests/mutants/intent-ended-mirror-starts.patch \
+	tests/mutants/intent-file-not-locked.patch \
+	tests/mutants/intent-new-file-forgets-fence.patch \
+	tests/mutants/intent-other-target-accepted.patch \
+	tests/mutants/intent-pivot-forgotten.patch \
+	tests/mutants/intent-unclean-is-not-suspect.patch \
 	tests/mutants/last-granule-skipped.patch \
 	tests/mutants/late-ack-after-failed-flush.patch \
 	tests/mutants/late-ack-counts.patch \

@@ -204,7 +204,8 @@ START_TEST (round_trip)
       h.state = (enum intent_state) (state / 4);
       h.fenced = state & 1;
       h.clean = state & 2;
-      h.generation = UINT64_MAX - state;
+      h.generation = INT64_MAX - state;
+      h.epoch = INT64_MAX;
       h.changed = i % 2 ? -1 : INT64_MAX;
       intent_encode_head (&h, buf);
       ck_assert_int_eq (intent_decode_head (&back, buf), 0);
@@ -266,7 +267,9 @@ END_TEST
 START_TEST (nonsense)
 {
   static const struct { unsigned at; char value; } cases[] = {
-    { 39, '\200' },             /* size from 2^63 on */
+    { 23, '\200' },             /* generation, epoch, size from 2^63 on */
+    { 31, '\200' },
+    { 39, '\200' },
     { 63, '\200' },             /* target's size */
     { 40, 1 },                  /* granularity: no power of two */
     { 48, 1 },                  /* region */

@@ -224,6 +224,9 @@ START_TEST (moved_and_running)
     becomes (PLAN_NO_JOB, "no mirror is started");
     ck_assert_str_eq (plan.disk, D);
   }
+  wanted.target = T;
+  wanted.sync = SYNC_INCREMENTAL;
+  becomes (PLAN_REFUSE, "is not recorded");
 }
 END_TEST
 

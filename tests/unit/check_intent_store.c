@@ -353,9 +353,26 @@ START_TEST (who_may_write)
     return;
   }
   ck_assert_int_eq (chown (path, 1, 1), 0);
-  refused (use (), -EPERM, "belongs to user 1");
+  /* Root may become that user. */
+  ck_assert_int_eq (use (), 0);
+  refused (intent_store_check_owner (io, path, error), -EPERM,
+           "belongs to user 1");
+  ck_assert_int_eq (seteuid (1), 0);
+  ck_assert_int_eq (intent_store_check_owner (io, path, error), 0);
+  ck_assert_int_eq (seteuid (0), 0);
+  ck_assert_int_eq (seteuid (2), 0);
+  refused (intent_store_check_owner (io, path, error), -EPERM,
+           "belongs to user 1");
+  ck_assert_int_eq (seteuid (0), 0);
+  done ();
   ck_assert_int_eq (look (), 0);
   done ();
+  ck_assert_int_eq (chmod (path, 0644), 0);
+  ck_assert_int_eq (chmod (dir, 0755), 0);
+  ck_assert_int_eq (seteuid (2), 0);
+  ck_assert_int_eq (look (), 0);
+  done ();
+  ck_assert_int_eq (seteuid (0), 0);
   /* For somebody else that is root's is good. */
   ck_assert_int_eq (chown (path, 0, 0), 0);
   ck_assert_int_eq (chmod (path, 0666), 0);
