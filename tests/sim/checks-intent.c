@@ -27,6 +27,56 @@ static const char *const after_what[NR_AFTER] = {
   "a kill", "a power cut", "a power cut that leaves some of it"
 };
 
+/*-- situations ---------------------------------------------------------*/
+
+/* A region has left W.  Requests that have not come to a leg yet have begun, or
+ * are about to.
+ */
+static void
+note_retired (struct sim *sim, const bool *before)
+{
+  const struct client_op *op;
+  uint64_t s;
+  unsigned i;
+
+  for (i = 0; i < sim->w.nr_clients; i++) {
+    op = &sim->w.ops[i];
+    if (!op->active || op->calls > 0 || op->teed || op->kind == OP_READ ||
+        op->kind == OP_FLUSH)
+      continue;
+    sim->w.seen[SEEN_RETIRED_WAITING]++;
+    for (s = op->range.start / SECTOR; s * SECTOR < op->range.end; s++)
+      sim->w.seen[SEEN_BEGIN_RETIRING] += sim->intent.out[s] && !before[s];
+  }
+}
+
+static void
+note_changes (struct sim *sim, const bool *before)
+{
+  uint64_t s, more = 0, less = 0;
+  unsigned i;
+
+  for (s = 0; s * SECTOR < sim->size; s++) {
+    more += sim->intent.out[s] && !before[s];
+    less += !sim->intent.out[s] && before[s];
+  }
+  if (more > 0)
+    note_retired (sim, before);
+  sim->w.seen[SEEN_GROWN] += less > 1 && !sim->intent.any_out;
+  for (i = 0; i < NR_AFTER; i++)
+    sim->intent.committing |= sim->intent.views[i].head.state ==
+      INTENT_PIVOTED && !sim->completed;
+}
+
+void
+checks_retired (struct sim *sim, const struct mirror_status *st)
+{
+  if (!sim->intent.any_out || st->scanning)
+    return;
+  sim->w.seen[SEEN_RETIRED_DIRTY] += st->dirty_bytes > 0;
+  sim->w.seen[SEEN_RETIRED_COPYING] += st->inflight_bytes > 0;
+}
+
 /*-- what a loader would find -------------------------------------------*/
 
 static void
@@ -49,12 +99,14 @@ void
 checks_view (struct sim *sim)
 {
   struct fake_intent *fi = sim->w.intent;
+  bool before[MAX_DISK / SECTOR];
   struct intent_view *v;
   unsigned i;
 
   if (sim->intent.changes == fi->changes)
     return;
   sim->intent.changes = fi->changes;
+  memcpy (before, sim->intent.out, sizeof before);
   memset (sim->intent.out, 0, sizeof sim->intent.out);
   sim->intent.any_out = false;
   for (i = 0; i < NR_AFTER; i++) {
@@ -70,7 +122,7 @@ checks_view (struct sim *sim)
   }
   v = &sim->intent.views[AFTER_CUT];
   sim->intent.had_head = v->there && v->copy >= 0;
-  sim->w.seen[SEEN_RETIRED] += sim->intent.any_out;
+  note_changes (sim, before);
 }
 
 /*-- outside of W -------------------------------------------------------*/

@@ -322,6 +322,7 @@ look (void *vp)
 
   mirror_get_status (sim->m, &st);
   check_status (sim, &st);
+  checks_retired (sim, &st);
   checks_barrier (sim, &st);
   /* A job that has been told to end tracks nothing any more. */
   if (!dirty || sim->cancelling || sim->cancels > 0 || sim->completed ||
@@ -469,6 +470,8 @@ checks_event (void *vp, const struct mirror_event *ev)
       sched_fail ("events", "%s has failed, but was not asked for",
                   ev->operation);
     sim->failed_switches++;
+    sim->w.seen[SEEN_COMMIT_FAILED] += sim->intent.committing;
+    sim->intent.committing = false;
     if (ev->pause_ns > 0)
       sim->w.seen[SEEN_PIVOT_FAILED]++;
     break;

@@ -47,11 +47,9 @@ world_pivot (struct world *w)
   w->disk = w->copy;
   w->copy = old;
   world_point (w);
-  for (ft = w->targets; ft; ft = ft->next) {
+  w->features = w->latest;
+  for (ft = w->targets; ft; ft = ft->next)
     ft->serving = ft->image == w->disk;
-    if (ft->serving)
-      w->features = ft->target;
-  }
   memset (w->dropped, 0, sizeof w->dropped);
   w->power_was_cut = w->drop_untold = false;
   if (ghosts_pending (w) > 0 || w->nr_ghosts > 0)

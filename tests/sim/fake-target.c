@@ -341,6 +341,8 @@ fake_target_new (struct world *w, bool serving)
     ft->target.lost = NULL;
     ft->target.lost_opaque = NULL;
   }
+  else
+    w->latest = ft->target;
   ft->next = w->targets;
   w->targets = ft;
   if (thread_start (&ft->poller, "target", poller, ft) != 0)

@@ -134,14 +134,20 @@ enum witness {
   SEEN_VERIFIED,                /* all of it, nothing found */
   SEEN_VERIFIED_UNDER_LOAD,     /* client writes are in flight at the end */
   SEEN_REPAIRED,                /* what was found */
-  SEEN_RETIRED,                 /* a region */
-  SEEN_KILLED,                  /* the process; some differs, some has retired */
+  SEEN_RETIRED_DIRTY,           /* a region, while others are dirty */
+  SEEN_RETIRED_COPYING,         /* ... or are being copied */
+  SEEN_RETIRED_WAITING,         /* ... and a client has not reached a leg */
+  SEEN_BEGIN_RETIRING,          /* that client is in a region that retires */
+  SEEN_GROWN,                   /* W, and nobody has written */
+  SEEN_COMMIT_FAILED,           /* a pivot, after its record was written */
+  SEEN_RESTART_PIVOTED,         /* clients get the disk that they had */
+  SEEN_KILLED,                  /* some differs, some regions have retired */
   SEEN_CUT_SOURCE,              /* it lost data in a kill */
   SEEN_CUT_TARGET,
   SEEN_CUT_INTENT,              /* the same of the file */
   SEEN_CUT_ALL,                 /* everything lost its power */
   SEEN_KILLED_AT_COMMIT,        /* the record is only in the file's cache */
-  SEEN_COMMITTED,               /* ... durable, but clients were not moved yet */
+  SEEN_COMMITTED,               /* ... durable, clients were not moved yet */
   SEEN_RESUMED,                 /* a job, after a kill */
   SEEN_RESUMED_CLEAN,           /* ... after an end in order */
   SEEN_FENCE_KEPT,              /* by a restart */
@@ -248,6 +254,7 @@ struct world {
   /* The clients' disk after a pivot. */
   unsigned pivots;
   struct target features;       /* of each session */
+  struct target latest;         /* features of a job's latest target */
   unsigned disk_losses, disk_cuts;
   uint8_t dropped[MAX_DISK];    /* by a failed flush */
   bool drop_untold;             /* ... which was not a client's */

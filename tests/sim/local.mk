@@ -23,7 +23,8 @@ tests_sim_sim_SOURCES = \
 	tests/sim/fake-target.c tests/sim/fakes.h \
 	tests/sim/profile.c \
 	tests/sim/scenarios.c tests/sim/scenarios-faults.c \
-	tests/sim/scenarios-intent.c tests/sim/scenarios.h \
+	tests/sim/scenarios-intent.c tests/sim/scenarios-table.c \
+	tests/sim/scenarios.h \
 	tests/sim/life.c tests/sim/orders.c \
 	tests/sim/sched.c tests/sim/sched.h \
 	tests/sim/sim.c tests/sim/sim.h \

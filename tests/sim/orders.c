@@ -162,6 +162,7 @@ sim_fence (struct sim *sim, bool enable)
   }
   r = mirror_fence (sim->m, enable, sched_percent (70));
   if (r == -EIO && sim->w.intent && sim->w.intent->failed) {
+    sim->w.fenced = false;
     mirror_fence (sim->m, false, false);
     return;
   }

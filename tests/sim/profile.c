@@ -99,6 +99,28 @@ draw_switches (struct profile *p)
   p->reopen_percent = (unsigned) draw (3) * 30;
 }
 
+static void
+draw_file (struct profile *p)
+{
+  if (draw (2))
+    return;
+  p->intent = true;
+  p->region_shift = (unsigned) draw (3);
+  p->kills = (unsigned) draw (4);
+  p->shutdown_percent = sometimes (20);
+  p->cut_source = (unsigned) draw (3) * 40;
+  p->cut_target = (unsigned) draw (3) * 40;
+  p->cut_intent = (unsigned) draw (3) * 40;
+  if (draw (3) > 0)
+    return;
+  p->intent_faults = (struct intent_faults) {
+    .read_error = sometimes (10), .write_error = sometimes (20),
+    .sync_error = sometimes (20), .destroy_error = (unsigned) draw (3) * 45,
+    .slow = sometimes (30), .evict = sometimes (20), .torn = 50,
+  };
+  p->file_fails_late = draw (2);
+}
+
 void
 profile_draw (struct profile *p, uint64_t seed,
               const struct scenario *scenario)
@@ -135,6 +157,8 @@ profile_draw (struct profile *p, uint64_t seed,
     scenario->change (p);
   else
     p->verify_percent = sometimes (60);
+  if (!scenario)
+    draw_file (p);
   /* Who waits for a barrier is the one who ends the faults. */
   if (p->hold_percent > 0)
     p->faults.stuck = 0;

@@ -28,8 +28,8 @@ scenario_calm (struct profile *p)
 }
 
 /* A tee that clears after its I/O clears what the loss has marked. */
-static void
-h1d (struct profile *p)
+void
+scenario_h1d (struct profile *p)
 {
   scenario_calm (p);
   p->granules = 4;
@@ -45,8 +45,8 @@ h1d (struct profile *p)
 }
 
 /* A late track request erased by a tee that clears at its end (H1a). */
-static void
-h1a (struct profile *p)
+void
+scenario_h1a (struct profile *p)
 {
   scenario_calm (p);
   p->granules = 4;
@@ -62,8 +62,8 @@ h1a (struct profile *p)
 /* D is empty, but the last granule is still being copied: not synced, not
  * drained.
  */
-static void
-h2b (struct profile *p)
+void
+scenario_h2b (struct profile *p)
 {
   scenario_calm (p);
   p->granules = 3;
@@ -74,8 +74,8 @@ h2b (struct profile *p)
 }
 
 /* Synced only when a target flush has followed what was copied. */
-static void
-h3 (struct profile *p)
+void
+scenario_h3 (struct profile *p)
 {
   scenario_calm (p);
   p->flushes = 40;
@@ -90,8 +90,8 @@ h3 (struct profile *p)
 /* What the target had before a flush that failed may never become stable,
  * even if the engine hears of it later.
  */
-static void
-bad_flush (struct profile *p)
+void
+scenario_bad_flush (struct profile *p)
 {
   scenario_calm (p);
   p->flushes = 30;
@@ -102,8 +102,8 @@ bad_flush (struct profile *p)
 }
 
 /* What is acknowledged while a flush is under way does not leave U with it. */
-static void
-h5 (struct profile *p)
+void
+scenario_h5 (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 3;
@@ -120,8 +120,8 @@ h5 (struct profile *p)
 }
 
 /* Acknowledged before the session was lost, noticed afterwards. */
-static void
-h6 (struct profile *p)
+void
+scenario_h6 (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 4;
@@ -139,8 +139,8 @@ h6 (struct profile *p)
 }
 
 /* A job starts while requests of no job or of an older one are in flight. */
-static void
-h11 (struct profile *p)
+void
+scenario_h11 (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 4;
@@ -153,10 +153,10 @@ h11 (struct profile *p)
 }
 
 /* ... and zero what a tee of the new job has written. */
-static void
-zeroes_late (struct profile *p)
+void
+scenario_zeroes_late (struct profile *p)
 {
-  h11 (p);
+  scenario_h11 (p);
   p->granules = 3;
   p->hot_granules = 1;
   p->writes = 30;
@@ -167,8 +167,8 @@ zeroes_late (struct profile *p)
 }
 
 /* Ready is reached although clients never stop. */
-static void
-h13 (struct profile *p)
+void
+scenario_h13 (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 4;
@@ -180,8 +180,8 @@ h13 (struct profile *p)
 /* Few marks, copiers that sleep most of the time: a wakeup that is missed is
  * not made good by the next one.
  */
-static void
-wake (struct profile *p)
+void
+scenario_wake (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 2;
@@ -196,8 +196,8 @@ wake (struct profile *p)
 }
 
 /* Clients write to one block, each its own bytes. */
-static void
-block (struct profile *p)
+void
+scenario_block (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 4;
@@ -211,10 +211,10 @@ block (struct profile *p)
 }
 
 /* The same, and what fails leaves garbage around it. */
-static void
-block_fails (struct profile *p)
+void
+scenario_block_fails (struct profile *p)
 {
-  block (p);
+  scenario_block (p);
   p->mode_percent = 30;
   p->faults.target_error = 20;
   p->faults.source_error = 5;
@@ -222,10 +222,10 @@ block_fails (struct profile *p)
 }
 
 /* The largest block there is; the source ends within one. */
-static void
-block_64k (struct profile *p)
+void
+scenario_block_64k (struct profile *p)
 {
-  block (p);
+  scenario_block (p);
   p->clients = 2;
   p->ops = 6;
   p->granularity = p->block = 64 << 10;
@@ -235,28 +235,28 @@ block_64k (struct profile *p)
 }
 
 /* Sync none under load: nobody is lost between no job and the job. */
-static void
-none (struct profile *p)
+void
+scenario_none (struct profile *p)
 {
-  h11 (p);
+  scenario_h11 (p);
   p->trims = 10;
   p->none_percent = 100;
   p->faults.source_slow = 15;
 }
 
 /* ... and older requests take longer than clients may be held. */
-static void
-none_late (struct profile *p)
+void
+scenario_none_late (struct profile *p)
 {
-  none (p);
+  scenario_none (p);
   p->clients = 3;
   p->max_pause_ms = 20;
   p->faults.source_slow = 60;
 }
 
 /* Mode auto tees by itself, although clients never stop. */
-static void
-by_itself (struct profile *p)
+void
+scenario_by_itself (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 3;
@@ -267,8 +267,8 @@ by_itself (struct profile *p)
 }
 
 /* Switches among all three modes. */
-static void
-modes (struct profile *p)
+void
+scenario_modes (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 3;
@@ -283,8 +283,8 @@ modes (struct profile *p)
 }
 
 /* Data that is zero, in part of a request or in all of it. */
-static void
-detect (struct profile *p)
+void
+scenario_detect (struct profile *p)
 {
   scenario_calm (p);
   p->granules = p->granularity < 4096 ? 12 : 3;
@@ -295,8 +295,8 @@ detect (struct profile *p)
 }
 
 /* A zero is not sent where the target reads as zero anyhow. */
-static void
-skip (struct profile *p)
+void
+scenario_skip (struct profile *p)
 {
   scenario_calm (p);
   p->zeroes = 50;
@@ -311,18 +311,18 @@ skip (struct profile *p)
 }
 
 /* The target reads as zero where the source does - at the start, no longer. */
-static void
-is_zero (struct profile *p)
+void
+scenario_is_zero (struct profile *p)
 {
-  skip (p);
+  scenario_skip (p);
   p->is_zero_percent = 100;
   p->early_percent = 50;
   p->restart_percent = 30;
 }
 
 /* Flushes and FUA of clients stay with the source. */
-static void
-defer (struct profile *p)
+void
+scenario_defer (struct profile *p)
 {
   scenario_calm (p);
   p->flushes = 30;
@@ -333,8 +333,8 @@ defer (struct profile *p)
 }
 
 /* Clients are moved under load. */
-static void
-pivot (struct profile *p)
+void
+scenario_pivot (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 3;
@@ -354,10 +354,10 @@ pivot (struct profile *p)
 /* ... but the target is lost, or a flush fails or hangs, or the time is too
  * short; and the clients go on with the source.
  */
-static void
-pivot_fails (struct profile *p)
+void
+scenario_pivot_fails (struct profile *p)
 {
-  pivot (p);
+  scenario_pivot (p);
   p->orders = 10;
   p->pivot_percent = 90;
   p->max_pause_ms = draw (2) ? 30 : 0;
@@ -377,7 +377,7 @@ pivot_fails (struct profile *p)
 void
 scenario_pivot_back (struct profile *p)
 {
-  pivot (p);
+  scenario_pivot (p);
   p->ops = 40;
   p->orders = 10;
   p->pivot_percent = 80;
@@ -387,8 +387,8 @@ scenario_pivot_back (struct profile *p)
 }
 
 /* The clients' disk is lost and comes back, with a job or without one. */
-static void
-pivot_lost (struct profile *p)
+void
+scenario_pivot_lost (struct profile *p)
 {
   scenario_pivot_back (p);
   p->ops = 60;
@@ -402,10 +402,10 @@ pivot_lost (struct profile *p)
   p->faults.target_slow = 20;
 }
 
-static void
-detach (struct profile *p)
+void
+scenario_detach (struct profile *p)
 {
-  pivot (p);
+  scenario_pivot (p);
   p->pivot_percent = 0;
   p->detach_percent = 60;
   p->settle_percent = 50;
@@ -414,10 +414,10 @@ detach (struct profile *p)
 }
 
 /* A barrier, and what happens to who waits at it. */
-static void
-hold (struct profile *p)
+void
+scenario_hold (struct profile *p)
 {
-  pivot (p);
+  scenario_pivot (p);
   p->pivot_percent = 0;
   p->hold_percent = 70;
   p->fence_percent = 20;
@@ -428,10 +428,10 @@ hold (struct profile *p)
   p->faults.flush_error = (unsigned) draw (2) * 20;
 }
 
-static void
-fence (struct profile *p)
+void
+scenario_fence (struct profile *p)
 {
-  pivot (p);
+  scenario_pivot (p);
   p->pivot_percent = 20;
   p->fence_percent = 70;
   p->orders = 10;
@@ -440,8 +440,8 @@ fence (struct profile *p)
 }
 
 /* Two who pause and go on, and cancel. */
-static void
-pause_and_go (struct profile *p)
+void
+scenario_pause_and_go (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 2;
@@ -459,8 +459,8 @@ pause_and_go (struct profile *p)
 /* Comparing under load: a false alarm needs a granule that is clean, and a
  * write to it whose mark comes late.
  */
-static void
-verify (struct profile *p)
+void
+scenario_verify (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 3;
@@ -479,10 +479,10 @@ verify (struct profile *p)
 }
 
 /* ... and everything that may become of the job meanwhile. */
-static void
-verify_fails (struct profile *p)
+void
+scenario_verify_fails (struct profile *p)
 {
-  verify (p);
+  scenario_verify (p);
   p->lose_percent = 10;
   p->power_cut = 50;
   p->restart_percent = 20;
@@ -499,10 +499,10 @@ verify_fails (struct profile *p)
 }
 
 /* Everything that ends a job, while a piece is being compared. */
-static void
-verify_ends (struct profile *p)
+void
+scenario_verify_ends (struct profile *p)
 {
-  verify (p);
+  scenario_verify (p);
   p->ops = 15;
   p->trims = 20;
   p->orders = 8;
@@ -516,8 +516,8 @@ verify_ends (struct profile *p)
 }
 
 /* A quiet disk, some of it holes, of which some bytes change. */
-static void
-verify_repair (struct profile *p)
+void
+scenario_verify_repair (struct profile *p)
 {
   scenario_calm (p);
   p->clients = 1;
@@ -527,73 +527,4 @@ verify_repair (struct profile *p)
   p->is_zero_percent = 30;
   p->verify_percent = 100;
   p->write_blocking_percent = 50;
-}
-
-const struct scenario scenarios[] = {
-  { "H1a", "switches to and fro under late requests", SEEN_SYNCED_AGAIN,
-    h1a },
-  { "H1d", "power cut during a tee", SEEN_LOSS_DURING_TEE, h1d },
-  { "H2b", "the last granule is being copied", SEEN_LAST_COPY, h2b },
-  { "H3", "synced again after a detour", SEEN_SYNCED_AGAIN, h3 },
-  { "H5", "acknowledged during a flush", SEEN_ACK_DURING_FLUSH, h5 },
-  { "H6", "an acknowledgement outlives its session", SEEN_LATE_ACK, h6 },
-  { "H7", "a late write over a newer one", SEEN_GHOST_AGAIN, scenario_h7 },
-  { "H18", "the source takes back", SEEN_ROLLED_BACK, scenario_h18 },
-  { "bad-flush", "a flush fails while a tee is half done",
-    SEEN_BAD_FLUSH_DURING_TEE, bad_flush },
-  { "H11", "a job starts over requests in flight", SEEN_OLD_REQUEST, h11 },
-  { "zeroes-late", "... and zero what it tees", SEEN_OLD_REQUEST,
-    zeroes_late },
-  { "H13", "ready under load", SEEN_READY_UNDER_LOAD, h13 },
-  { "wake", "few marks, sleeping copiers", SEEN_LAST_COPY, wake },
-  { "block", "neighbours in a block of the target", SEEN_SHARED_BLOCK, block },
-  { "block-fails", "failures spoil their blocks", SEEN_GARBAGE, block_fails },
-  { "block-64k", "blocks of 64 KiB", SEEN_SHARED_BLOCK, block_64k },
-  { "none", "sync none holds clients", SEEN_HELD, none },
-  { "none-late", "... for too long", SEEN_START_LATE, none_late },
-  { "auto", "auto begins to tee", SEEN_AUTO_TEE, by_itself },
-  { "modes", "auto among the other modes", SEEN_SYNCED_AGAIN, modes },
-  { "detect", "data is sent as zeroes", SEEN_DETECTED, detect },
-  { "skip", "zeroes are not sent", SEEN_SKIPPED, skip },
-  { "is-zero", "the target is zero", SEEN_SKIPPED, is_zero },
-  { "defer", "flushes stay with the source", SEEN_SYNCED, defer },
-  { "pivot", "clients are moved under load", SEEN_PIVOT, pivot },
-  { "pivot-fails", "... or not", SEEN_PIVOT_FAILED, pivot_fails },
-  { "pivot-back", "... and back again", SEEN_PIVOT_BACK,
-    scenario_pivot_back },
-  { "pivot-block", "a block of the clients' disk is spoilt",
-    SEEN_DISK_GARBAGE, scenario_pivot_block },
-  { "pivot-cut", "... and nobody could flush it", SEEN_DISK_LOST,
-    scenario_pivot_cut },
-  { "pivot-lost", "the clients' disk is lost", SEEN_DISK_LOST, pivot_lost },
-  { "detach", "a copy of this moment", SEEN_DETACH, detach },
-  { "hold", "a barrier", SEEN_BARRIER, hold },
-  { "fence", "changes are refused", SEEN_FENCED, fence },
-  { "pause", "copying stops and goes on", SEEN_PAUSED, pause_and_go },
-  { "ghosts", "late writes of a lost session", SEEN_GHOST, scenario_ghosts },
-  { "back", "the target comes back", SEEN_BACK, scenario_back },
-  { "another", "another one comes back", SEEN_REPLACED, scenario_another },
-  { "hung", "the target hangs and is given up", SEEN_HUNG, scenario_hung },
-  { "policy", "an error makes the job fail", SEEN_FAILED, scenario_policy },
-  { "policy-stop", "... or stop", SEEN_STOPPED, scenario_policy },
-  { "verify", "compared under load", SEEN_VERIFIED_UNDER_LOAD, verify },
-  { "verify-fails", "... whatever goes wrong meanwhile",
-    SEEN_VERIFIED, verify_fails },
-  { "verify-ends", "... until the job ends", SEEN_PIVOT, verify_ends },
-  { "verify-repair", "differences are found and repaired", SEEN_REPAIRED,
-    verify_repair },
-  { "intent", "regions retire", SEEN_RETIRED, scenario_intent },
-  { "kill", "the process is killed", SEEN_KILLED, scenario_kill },
-  { NULL, NULL, NR_WITNESSES, NULL },
-};
-
-const struct scenario *
-scenario_find (const char *name)
-{
-  const struct scenario *s;
-
-  for (s = scenarios; s->name; s++)
-    if (strcmp (s->name, name) == 0)
-      return s;
-  return NULL;
 }

@@ -26,6 +26,41 @@ extern const struct scenario scenarios[];       /* the last has no name */
 extern void scenario_calm (struct profile *p);
 extern void scenario_pivot_back (struct profile *p);
 
+/* scenarios.c */
+extern void scenario_bad_flush (struct profile *p);
+extern void scenario_block (struct profile *p);
+extern void scenario_block_64k (struct profile *p);
+extern void scenario_block_fails (struct profile *p);
+extern void scenario_by_itself (struct profile *p);
+extern void scenario_defer (struct profile *p);
+extern void scenario_detach (struct profile *p);
+extern void scenario_detect (struct profile *p);
+extern void scenario_fence (struct profile *p);
+extern void scenario_h11 (struct profile *p);
+extern void scenario_h13 (struct profile *p);
+extern void scenario_h1a (struct profile *p);
+extern void scenario_h1d (struct profile *p);
+extern void scenario_h2b (struct profile *p);
+extern void scenario_h3 (struct profile *p);
+extern void scenario_h5 (struct profile *p);
+extern void scenario_h6 (struct profile *p);
+extern void scenario_hold (struct profile *p);
+extern void scenario_is_zero (struct profile *p);
+extern void scenario_modes (struct profile *p);
+extern void scenario_none (struct profile *p);
+extern void scenario_none_late (struct profile *p);
+extern void scenario_pause_and_go (struct profile *p);
+extern void scenario_pivot (struct profile *p);
+extern void scenario_pivot_fails (struct profile *p);
+extern void scenario_pivot_lost (struct profile *p);
+extern void scenario_skip (struct profile *p);
+extern void scenario_verify (struct profile *p);
+extern void scenario_verify_ends (struct profile *p);
+extern void scenario_verify_fails (struct profile *p);
+extern void scenario_verify_repair (struct profile *p);
+extern void scenario_wake (struct profile *p);
+extern void scenario_zeroes_late (struct profile *p);
+
 /* scenarios-faults.c */
 extern void scenario_h7 (struct profile *p);
 extern void scenario_h18 (struct profile *p);
@@ -38,8 +73,20 @@ extern void scenario_hung (struct profile *p);
 extern void scenario_policy (struct profile *p);
 
 /* scenarios-intent.c */
-extern void scenario_intent (struct profile *p);
+extern void scenario_h8a (struct profile *p);
+extern void scenario_h8b (struct profile *p);
+extern void scenario_h8c (struct profile *p);
+extern void scenario_h8d (struct profile *p);
+extern void scenario_h9 (struct profile *p);
+extern void scenario_h10 (struct profile *p);
+extern void scenario_h19 (struct profile *p);
 extern void scenario_kill (struct profile *p);
+extern void scenario_cut (struct profile *p);
+extern void scenario_kill_pivot (struct profile *p);
+extern void scenario_restart (struct profile *p);
+extern void scenario_kill_ends (struct profile *p);
+extern void scenario_file_lost (struct profile *p);
+extern void scenario_file_broken (struct profile *p);
 
 extern const struct scenario *scenario_find (const char *name);
 

@@ -55,6 +55,7 @@ struct profile {
   unsigned kills, shutdown_percent;
   unsigned cut_source, cut_target, cut_intent;  /* percent of kills */
   struct intent_faults intent_faults;
+  bool file_fails_late;         /* ... not before a region has retired */
 
   struct faults faults;
 };
@@ -91,6 +92,7 @@ struct sim {
     uint64_t changes;           /* of the file, when last seen */
     bool out[MAX_DISK / SECTOR], any_out;       /* not in W of every crash */
     bool had_head;
+    bool committing;            /* a commit record may be there */
   } intent;
 
   unsigned job;                 /* number of the latest job, 0: none yet */
@@ -211,6 +213,7 @@ extern void checks_flush (struct sim *sim, const struct client_op *op,
  */
 extern void checks_intent (struct sim *sim);
 extern void checks_view (struct sim *sim);
+extern void checks_retired (struct sim *sim, const struct mirror_status *st);
 extern struct image *checks_disk_of (struct sim *sim,
                                      const struct intent_head *head);
 extern void checks_recorded (struct sim *sim, enum intent_state state);

@@ -74,6 +74,8 @@ check_phase (const struct intent_view *v, const char *how)
       pivoted != (strcmp (v->head.disk, "target") == 0))
     sched_fail ("I12", "after %s clients would have %s disk", how,
                 pivoted ? "the other" : "the old");
+  if (run.phase == PLAIN && v->head.state == INTENT_RUNNING)
+    sched_fail ("I2", "after %s a mirror that has ended would go on", how);
   if (run.phase == RUNNING && v->head.state != INTENT_RUNNING &&
       !run.file.failed)
     sched_fail ("I2", "after %s a mirror would be forgotten", how);
