@@ -513,6 +513,7 @@ switch_at_rest (struct sim *sim)
   if (sim->w.told_flush && !st.target_flush)
     return;
   mirror_set_max_pause (sim->m, NULL, 60 * SECOND, &status);
+  world_unstick (&sim->w);
   /* A flush of an attempt before may still be under way. */
   for (i = 0; i < 10 && !sim->completed; i++) {
     sched_sleep (i * SECOND);
