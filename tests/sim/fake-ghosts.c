@@ -182,6 +182,7 @@ ghosts_step (struct world *w, size_t pick)
       if (im == w->disk)
         w->known[b] = 0;
     }
+    w->seen[SEEN_LATE_SOURCE] += im == w->disk;
     if (im == w->disk)
       source_ended (w, g->range, false);
     w->seen[SEEN_GHOST]++;

@@ -142,6 +142,7 @@ enum witness {
   SEEN_COMMIT_FAILED,           /* a pivot, after its record was written */
   SEEN_RESTART_PIVOTED,         /* clients get the disk that they had */
   SEEN_KILLED,                  /* some differs, some regions have retired */
+  SEEN_LATE_SOURCE,             /* what was killed changes the source */
   SEEN_CUT_SOURCE,              /* it lost data in a kill */
   SEEN_CUT_TARGET,
   SEEN_CUT_INTENT,              /* the same of the file */

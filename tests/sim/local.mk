@@ -14,7 +14,8 @@ small_intent_sources = \
 	tests/sim/fake-intent.c tests/sim/fake-intent.h
 
 tests_sim_sim_SOURCES = \
-	tests/sim/checks.c tests/sim/checks-intent.c \
+	tests/sim/checks.c tests/sim/checks-calls.c \
+	tests/sim/checks-intent.c \
 	tests/sim/checks-switch.c \
 	tests/sim/context.c tests/sim/context.h \
 	tests/sim/fake-checks.c tests/sim/fake-crash.c \

@@ -76,8 +76,9 @@ scenario_h9 (struct profile *p)
   p->restart_percent = 30;
   p->restart_at_once = draw (2);
   p->none_percent = 30;
-  p->lose_percent = 20;
-  p->verify_percent = 40;
+  p->lose_percent = 30;
+  p->replace_percent = (unsigned) draw (2) * 50;
+  p->verify_percent = 60;
   p->settle_percent = 50;
   p->policy_percent = 30;
   p->detach_percent = 10;
@@ -125,6 +126,17 @@ scenario_kill (struct profile *p)
   p->mode_percent = 20;
   p->faults.target_slow = p->faults.source_slow = 20;
   p->faults.ghost = (unsigned) draw (2) * 60;
+}
+
+/* What it had under way comes late, also at the source. */
+void
+scenario_kill_late (struct profile *p)
+{
+  scenario_kill (p);
+  p->hot_granules = 3;
+  p->aligned_percent = 60;
+  p->faults.target_slow = p->faults.source_slow = 60;
+  p->faults.ghost = 90;
 }
 
 /* Power cuts come with it, of one disk, of some, or of all. */

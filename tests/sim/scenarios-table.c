@@ -78,6 +78,8 @@ const struct scenario scenarios[] = {
     scenario_h10 },
   { "H19", "a restart after a pivot", SEEN_RESTART_PIVOTED, scenario_h19 },
   { "kill", "the process is killed", SEEN_KILLED, scenario_kill },
+  { "kill-late", "... and its writes arrive at the source later",
+    SEEN_LATE_SOURCE, scenario_kill_late },
   { "cut-source", "... and the source loses data", SEEN_CUT_SOURCE,
     scenario_cut },
   { "cut-target", "... and the target", SEEN_CUT_TARGET, scenario_cut },

@@ -190,9 +190,11 @@ extern void sim_order_verify (struct sim *sim);
 extern void sim_verify_at_rest (struct sim *sim);
 extern void checks_verify (struct sim *sim, const struct mirror_event *ev);
 
-/* checks.c: after every step; the event callback; the end of a run. */
+/* checks.c: after every step; the event callback. */
 extern void checks_step (void *sim);
 extern void checks_event (void *sim, const struct mirror_event *ev);
+
+/* checks-calls.c */
 extern void checks_call_begins (struct sim *sim, struct client_op *op);
 extern void checks_call_ends (struct sim *sim, struct client_op *op,
                               int result);

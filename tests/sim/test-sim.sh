@@ -30,6 +30,8 @@ part ()
     pause|pivot-back|pivot-lost|verify-ends|skip|is-zero) echo 200 ;;
     # Holes of the protocol need certain steps in a row.
     H13) echo 25 ;;
+    # Of a restart, too, at a certain moment.
+    kill*|cut-*|restart|file-*|H8*|H9|H10|H19) echo 90 ;;
     H*|bad-flush|ghosts|back|another|pivot-block|verify) echo 120 ;;
     pivot-fails|detach|policy|verify-*) echo 90 ;;
     block|block-64k|auto) echo 25 ;;
@@ -54,7 +56,7 @@ if [ $# -gt 0 ]; then
 fi
 
 names=$("$sim" --list | cut -d ' ' -f 1) || fail "no list of scenarios"
-[ "$(wc -w <<<"$names")" -ge 43 ] || fail "scenarios are missing"
+[ "$(wc -w <<<"$names")" -ge 63 ] || fail "scenarios are missing"
 for s in $names; do
   scenario "$s"
 done
