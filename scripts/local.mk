@@ -4,4 +4,4 @@ TESTS += scripts/check-includes
 EXTRA_DIST += \
 	scripts/check scripts/check-includes scripts/deps.sh \
 	scripts/quickstart scripts/quickstart-client \
-	scripts/terminal-picture scripts/wrap/nbdkit .ci/run
+	scripts/scoreboard scripts/terminal-picture scripts/wrap/nbdkit .ci/run

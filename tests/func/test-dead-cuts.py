@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from chaos import Chaos  # noqa: E402
 from dead import Scene  # noqa: E402
-from mirrortest import STRESS, Test  # noqa: E402
+from mirrortest import STRESS, Test, figure  # noqa: E402
 
 import nbd  # noqa: E402
 
@@ -131,6 +131,7 @@ for mode in ("write-blocking", "background"):
         for x in range(1, REPLY + 1, 1 if STRESS else 5):
             c.cut_write("down", x)
         print("%s: %d cuts" % (mode, c.count))
+        figure("cuts", mode=mode, cuts=c.count)
         c.end()
         s.equal()
         s.end()

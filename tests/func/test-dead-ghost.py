@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from chaos import Chaos  # noqa: E402
 from dead import Scene  # noqa: E402
-from mirrortest import SLOW, STRESS, Test, wait_for  # noqa: E402
+from mirrortest import SLOW, STRESS, Test, figure, wait_for  # noqa: E402
 
 import nbd  # noqa: E402
 
@@ -95,6 +95,7 @@ def chaos_ghost(t, s):
     assert watch.looks > 0
     print("%s: %d looks, %d s left, suspect for %.1f s" %
           (s.mode, watch.looks, left, took))
+    figure("ghosts", ghosts=ROUNDS, server="nbdkit")
     direct.shutdown()
     h.shutdown()
     s.equal()
@@ -142,6 +143,7 @@ def qemu_ghost(t, s):
     s.equal()
     assert writes() >= 2, "the newer data was never sent"
     print("%s, qemu-nbd: %d looks" % (s.mode, watch.looks))
+    figure("ghosts", ghosts=1, server="qemu-nbd")
     s.end()
 
 

@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from dead import Scene  # noqa: E402
 from lossy import Lossy  # noqa: E402
-from mirrortest import SLOW, STRESS, TOP, Test, wait_for  # noqa: E402
+from mirrortest import SLOW, STRESS, TOP, Test, figure, wait_for  # noqa: E402
 
 SIZE = 16 << 20
 MOMENTS = 30 if STRESS else 3   # at which the power might have been lost
@@ -227,6 +227,8 @@ for flush in ("propagate", "defer"):
     print("%s: %d images, %d journals replayed, %d files written, %d images "
           "bad, %.1f s" % (flush, images, replayed, files, len(wrong),
                            time.monotonic() - began))
+    figure("journal", flush=flush, images=images, replayed=replayed,
+           files=files, bad=len(wrong))
     if flush == "propagate":
         assert not wrong, "\n".join(wrong)
         assert replayed > 0, "no journal was in use"

@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from dead import Scene  # noqa: E402
 from lossy import PLUGIN, Lossy  # noqa: E402
-from mirrortest import STRESS, Test, wait_for  # noqa: E402
+from mirrortest import STRESS, Test, figure, wait_for  # noqa: E402
 
 import nbd  # noqa: E402
 
@@ -152,4 +152,5 @@ for seed in range(1, ROUNDS + 1):
             disk, blocks = crash(t, s, disk, 2 * seed + n)
             print("seed %d: %d blocks had been flushed" %
                   (2 * seed + n, blocks))
+            figure("power", images=2 * IMAGES, blocks=blocks)
         s.end()

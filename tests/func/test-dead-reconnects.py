@@ -13,7 +13,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from chaos import Chaos  # noqa: E402
 from dead import Scene  # noqa: E402
-from mirrortest import SLOW, STRESS, Test, wait_for  # noqa: E402
+from mirrortest import SLOW, STRESS, Test, figure, wait_for  # noqa: E402
 
 SIZE = 1 << 20
 RECONNECTS = 10000 if STRESS else 100 // SLOW
@@ -60,6 +60,7 @@ def reconnect(s, chaos, n):
         chaos.do("cut")
         s.reconnected(before)
         if i % 10 == 0:
+            s.t.watchdog_again()
             h.pwrite(b"%08d" % i * 64, i * 512 % SIZE)
     h.shutdown()
     s.equal()
@@ -108,4 +109,7 @@ with Test() as t, Scene(t, "write-blocking", SIZE) as s:
           "%.2f %% of a processor idle, %.2f %% offline" %
           (s.reconnects(), usage.descriptors(), usage.threads(), grown,
            100 * idle, 100 * offline))
+    figure("reconnects", reconnects=s.reconnects(), rss=grown,
+           descriptors=usage.descriptors() - descriptors,
+           threads=usage.threads() - threads, idle=idle, offline=offline)
     s.end()

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(top, "tests/tools"))
 from chaos import Chaos  # noqa: E402
 from dead import GRANULARITY, MINUTE, SIZE, TIMEOUT, WAIT, Scene  # noqa: E402
 from lyingserver import LyingServer  # noqa: E402
-from mirrortest import STRESS, Test  # noqa: E402
+from mirrortest import STRESS, Test, figure  # noqa: E402
 
 MODES = ("write-blocking", "background")
 RESETS = 1000 if STRESS else 6
@@ -83,6 +83,7 @@ def resent(t, s):
     assert least <= copied <= most, "%d bytes were copied, not %d to %d" % (
         copied, least, most)
     print("%s: resent %d bytes, the least is %d" % (s.mode, copied, least))
+    figure("resent", mode=s.mode, bytes=copied, least=least)
 
 
 def stopped(t, s):
@@ -217,6 +218,11 @@ def run(what, mode):
               "%d reconnects, %d copied" %
               (what.__name__, mode, time.monotonic() - began, longest,
                TIMEOUT, m["target"]["reconnects"], m["copied-bytes"]))
+        if load:
+            figure("outage", scenario=what.__name__, mode=mode,
+                   longest=longest, timeout=TIMEOUT,
+                   reconnects=m["target"]["reconnects"],
+                   requests=load.count())
         s.end()
 
 

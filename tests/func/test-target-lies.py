@@ -15,7 +15,7 @@ top = os.environ["top_srcdir"]
 sys.path.insert(0, os.path.join(top, "tests/lib"))
 sys.path.insert(0, os.path.join(top, "tests/tools"))
 from lyingserver import LyingServer  # noqa: E402
-from mirrortest import SLOW, STRESS, Test, wait_for  # noqa: E402
+from mirrortest import SLOW, STRESS, Test, figure, wait_for  # noqa: E402
 from qmp import QMPError  # noqa: E402
 
 import nbd  # noqa: E402
@@ -164,8 +164,11 @@ with Test() as t:
         mutated_for(bench, int(sys.argv[1]), int(sys.argv[2]))
     else:
         chosen(bench)
-        for seed in range(1000 if STRESS else 20):
+        seeds = 1000 if STRESS else 20
+        for seed in range(seeds):
             mutated(bench, seed)
+        figure("lies", chosen=len(UNFIT) + len(LIES), random=seeds,
+               rss=rss(bench.proxy))
     t.nbdkit("target", "memory", str(SIZE))
     bench.qmp.command("blockdev-mirror", job_id="m", sync="full",
                       target=t.uri("target"))
