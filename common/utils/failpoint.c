@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ enum action { ABORT = 1, PAUSE = 2 };   /* else: -errno */
 static struct point {
   char name[MAX_NAME];
   atomic_uint left;             /* until it happens; 0: it has */
+  bool again;                   /* each time from then on */
   int action;
 } points[MAX_POINTS];
 static unsigned nr_points;
@@ -38,13 +40,14 @@ static const struct {
   { "ENOTCONN", -ENOTCONN }, { "ETIMEDOUT", -ETIMEDOUT },
 };
 
-/* One NAME[:COUNT]=ACTION of that length. */
+/* One NAME[:COUNT[+]]=ACTION of that length. */
 static int
 parse (const char *text, size_t len, struct point *p)
 {
   const char *equals = memchr (text, '=', len), *colon;
   size_t name, i, n;
   unsigned long count = 1;
+  bool again = false;
   char *end;
 
   if (equals == NULL)
@@ -55,6 +58,8 @@ parse (const char *text, size_t len, struct point *p)
     name = colon - text;
     errno = 0;
     count = strtoul (colon + 1, &end, 10);
+    again = *end == '+';
+    end += again;
     if (colon[1] < '0' || colon[1] > '9' || end != equals || errno != 0 ||
         count < 1 || count > UINT32_MAX)
       return -EINVAL;
@@ -71,6 +76,7 @@ parse (const char *text, size_t len, struct point *p)
   memcpy (p->name, text, name);
   p->name[name] = '\0';
   atomic_store (&p->left, (unsigned) count);
+  p->again = again;
   p->action = actions[i].action;
   return 0;
 }
@@ -104,7 +110,7 @@ read_environment (void)
 
   if (failpoint_set (text) < 0) {
     fprintf (stderr, "MIRROR_FAILPOINT=%s: allowed is "
-             "NAME[:COUNT]=abort|pause|EIO|...[,...]\n", text);
+             "NAME[:COUNT[+]]=abort|pause|EIO|...[,...]\n", text);
     abort ();
   }
 }
@@ -120,7 +126,7 @@ failpoint_reached (const char *name)
     if (strcmp (p->name, name) != 0)
       continue;
     left = atomic_load (&p->left);
-    while (left > 0 &&
+    while (left > 0 && !(left == 1 && p->again) &&
            !atomic_compare_exchange_weak (&p->left, &left, left - 1))
       ;
     if (left != 1)

@@ -4,11 +4,12 @@
  *   r = FAILPOINT ("pivot-before");
  *
  * is 0, and costs nothing, unless configured with --enable-failpoints.  Then
- * the environment variable MIRROR_FAILPOINT says what happens where, once:
+ * the environment variable MIRROR_FAILPOINT says what happens where:
  *
- *   MIRROR_FAILPOINT=NAME[:COUNT]=ACTION[,...]
+ *   MIRROR_FAILPOINT=NAME[:COUNT[+]]=ACTION[,...]
  *
- * the COUNT-th time (default: the first) that NAME is reached.  ACTION is
+ * once, the COUNT-th time (default: the first) that NAME is reached; with "+"
+ * each time from then on.  ACTION is
  *
  *   abort      the process aborts
  *   pause      it stops, until somebody sends SIGCONT (or SIGKILL)

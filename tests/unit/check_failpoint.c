@@ -57,7 +57,8 @@ START_TEST (bad_text)
 {
   static const char *const bad[] = {
     "x", "=EIO", "x=", "x=eio", "x=EIOX", "x:=EIO", "x:0=EIO", "x:-1=EIO",
-    "x:1y=EIO", "x: 1=EIO", "x:99999999999999999999=EIO", "x:4294967296=EIO",
+    "x:1y=EIO", "x:+=EIO", "x:1++=EIO", "x:1+y=EIO", "x: 1=EIO",
+    "x:99999999999999999999=EIO", "x:4294967296=EIO",
     ",x=EIO", "x=EIO,,y=EIO", "x=EIO,y", ":1=EIO",
     "0123456789012345678901234567890123456789012345678901234567890123=EIO",
   };
@@ -71,6 +72,18 @@ START_TEST (bad_text)
                                    "g=EIO,h=EIO"), 0);
   ck_assert_int_eq (failpoint_set ("a=EIO,b=EIO,c=EIO,d=EIO,e=EIO,f=EIO,"
                                    "g=EIO,h=EIO,i=EIO"), -E2BIG);
+}
+END_TEST
+
+START_TEST (from_then_on)
+{
+  ck_assert_int_eq (failpoint_set ("x:2+=EIO,y:1+=EBUSY"), 0);
+  ck_assert_int_eq (FAILPOINT ("x"), 0);
+  ck_assert_int_eq (FAILPOINT ("x"), -EIO);
+  ck_assert_int_eq (FAILPOINT ("y"), -EBUSY);
+  ck_assert_int_eq (FAILPOINT ("x"), -EIO);
+  ck_assert_int_eq (FAILPOINT ("x"), -EIO);
+  ck_assert_int_eq (FAILPOINT ("y"), -EBUSY);
 }
 END_TEST
 
@@ -134,6 +147,7 @@ main (void)
   tcase_add_test (tc, nothing_is_set);
   tcase_add_test (tc, once_at_its_count);
   tcase_add_test (tc, same_name_twice);
+  tcase_add_test (tc, from_then_on);
   tcase_add_test (tc, bad_text);
   tcase_add_test (tc, once_in_all_threads);
   tcase_add_test (tc, abort_and_pause);
