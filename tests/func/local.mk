@@ -167,8 +167,10 @@ EXTRA_DIST += \
 	$(func_tests) \
 	tests/func/data/qemu-storage-daemon-10.qmp \
 	tests/lib/bitmap.py \
+	tests/lib/restarts.py \
 	tests/lib/chaos.py \
 	tests/lib/dead.py \
+	tests/lib/failpoints.py \
 	tests/lib/functions.sh \
 	tests/lib/fusedisk.py \
 	tests/lib/lossy.py \

@@ -18,7 +18,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from bitmap import REGION, SIZE, WAIT, Pair  # noqa: E402
+from restarts import REGION, SIZE, WAIT, Pair  # noqa: E402
 from mirrortest import BUILD, SLOW, STRESS, Test, wait_for  # noqa: E402
 
 HEAD = 16384

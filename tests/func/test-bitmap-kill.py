@@ -14,45 +14,16 @@ the figures."""
 
 import os
 import random
-import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
+from bitmap import check_recorded, differing  # noqa: E402
 from dead import Scene  # noqa: E402
-from mirrortest import BUILD, STRESS, Test, wait_for  # noqa: E402
+from mirrortest import STRESS, Test, wait_for  # noqa: E402
 
 KILLS = 1000 if STRESS else 12          # in each mode
 SIZE = (64 << 20) + 1536
-BLOCK = 512
-REGION = 1 << 20
-
-
-def dirty_ranges(path):
-    out = subprocess.run([os.path.join(BUILD, "nbdmirror"), "bitmap", path,
-                          "--ranges"], check=True, capture_output=True,
-                         text=True).stdout
-    return [tuple(int(x) for x in line.split()) for line in out.splitlines()]
-
-
-def covered(ranges, offset):
-    return any(start <= offset < start + length for start, length in ranges)
-
-
-def differing(a, b):
-    """Offsets of blocks that differ."""
-    with open(a, "rb") as f, open(b, "rb") as g:
-        offset = 0
-        while True:
-            x, y = f.read(1 << 20), g.read(1 << 20)
-            assert len(x) == len(y), "the disks are not of one size"
-            if not x:
-                return
-            if x != y:
-                for at in range(0, len(x), BLOCK):
-                    if x[at:at + BLOCK] != y[at:at + BLOCK]:
-                        yield offset + at
-            offset += len(x)
 
 
 class Killed(Scene):
@@ -82,11 +53,7 @@ class Killed(Scene):
         self.qmp.close()
         self.t.kill("proxy")
         self.t.stop("target")
-        ranges = dirty_ranges(self.file)
-        for at in differing(self.source, self.disk):
-            assert covered(ranges, at), \
-                "%d differs, but is not in %s" % (at, ranges)
-        return sum(length for _, length in ranges)
+        return check_recorded(self.file, self.source, self.disk)
 
     def round(self):
         load = self.load()

@@ -12,7 +12,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from bitmap import MODE, REGION, SIZE, WAIT, Pair  # noqa: E402
+from restarts import MODE, REGION, SIZE, WAIT, Pair  # noqa: E402
 from mirrortest import Test, wait_for  # noqa: E402
 
 import nbd  # noqa: E402

@@ -4,29 +4,26 @@
 build with --enable-failpoints."""
 
 import os
-import signal
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from mirrortest import BUILD, MIRRORCMP, SLOW, Test, wait_for  # noqa: E402
+from failpoints import (failpoint, need_failpoints,  # noqa: E402
+                        stopped, wait_dead)
+from mirrortest import MIRRORCMP, SLOW, Test, wait_for  # noqa: E402
 
 SIZE = (2 << 20) + 100
 
-with open(os.path.join(BUILD, "config.h"), encoding="ascii") as config:
-    if "#define MIRROR_FAILPOINTS 1" not in config.read():
-        print("skipped: no --enable-failpoints", file=sys.stderr)
-        sys.exit(77)
+need_failpoints()
 
 
-def start(t, failpoint):
+def start(t, point):
     with open(t.path("disk"), "wb") as f:
         f.write(os.urandom(SIZE))
     t.nbdkit("target", "memory", str(SIZE))
-    os.environ["MIRROR_FAILPOINT"] = failpoint
-    process = t.mirror("file", t.path("disk"))
-    del os.environ["MIRROR_FAILPOINT"]
+    with failpoint(point):
+        process = t.mirror("file", t.path("disk"))
     load = t.load("load", "--seed=8", "--max-size=16K", "--allow-errors")
     load.more(30)
     qmp = t.qmp(timeout=60 * SLOW)
@@ -53,21 +50,11 @@ def fails(t):
     t.stop("target")
 
 
-def stopped(process):
-    with open("/proc/%d/stat" % process.pid, encoding="ascii") as f:
-        return f.read().rsplit(")", 1)[1].split()[0] == "T"
-
-
-def dies(t, failpoint):
+def dies(t, point, action):
     """Before the switch, or after it when no client has been let go: both
     sides are the same."""
-    process, load, qmp = start(t, failpoint)
-    if failpoint.endswith("pause"):
-        wait_for(lambda: stopped(process), "it does not stop")
-        process.kill()
-    wait_for(lambda: process.poll() is not None, "it does not die")
-    want = signal.SIGKILL if failpoint.endswith("pause") else signal.SIGABRT
-    assert process.returncode == -want, process.returncode
+    process, load, qmp = start(t, "%s=%s" % (point, action))
+    wait_dead(process, action)
     assert load.process.wait(60 * SLOW) == 2
     t.loads.remove(load)
     t.kill("proxy")
@@ -99,5 +86,5 @@ def stops_after(t):
 with Test() as test:
     fails(test)
     stops_after(test)
-    for point in "pivot-before=abort", "pivot-before=pause":
-        dies(test, point)
+    for a in "abort", "pause":
+        dies(test, "pivot-before", a)

@@ -48,6 +48,7 @@ class Scene:
         self.source = t.path("source")
         with open(self.source, "wb") as f:
             f.write(os.urandom(size))
+        self.plugin = ["file", self.source]
         self.new_disk(self.disk, size)
 
     @staticmethod
@@ -80,15 +81,19 @@ class Scene:
                  "qemu-nbd does not start")
         assert process.poll() is None, "qemu-nbd ended at once"
 
-    def mirror(self, *args, **keys):
+    def proxy(self, *args, start=None, **keys):
         """args: filters, and their keys."""
         self.keys.update({"mirror-" + k.replace("_", "-"): v
                           for k, v in keys.items()})
-        self.t.mirror(*(x for x in args if x[0] == "-"), "-D",
-                      "mirror.backoff_ms=%d" % self.backoff_ms,
-                      "file", self.source,
-                      *(x for x in args if x[0] != "-"),
-                      *("%s=%s" % x for x in self.keys.items()))
+        return self.t.mirror(*(x for x in args if x[0] == "-"), "-D",
+                             "mirror.backoff_ms=%d" % self.backoff_ms,
+                             *self.plugin,
+                             *(x for x in args if x[0] != "-"),
+                             *("%s=%s" % x for x in self.keys.items()),
+                             start=start)
+
+    def mirror(self, *args, **keys):
+        self.proxy(*args, **keys)
         self.qmp = self.t.qmp(timeout=WAIT)
 
     def client(self):

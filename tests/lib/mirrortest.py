@@ -146,7 +146,8 @@ class Test:
     def uri(self, name):
         return "nbd+unix:///?socket=" + self.path(name + ".sock")
 
-    def nbdkit(self, name, *args):
+    def spawn(self, name, *args):
+        """Start a server that need not live for long."""
         pidfile = self.path(name + ".pid")
         for path in (pidfile, self.path(name + ".sock")):
             if os.path.exists(path):
@@ -157,15 +158,21 @@ class Test:
                  self.path(name + ".sock"), *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.servers[name] = process
+        return process
+
+    def nbdkit(self, name, *args):
+        process = self.spawn(name, *args)
+        pidfile = self.path(name + ".pid")
         wait_for(lambda: process.poll() is not None or
                  os.path.exists(pidfile) and os.path.getsize(pidfile) > 0,
                  "server %s does not start" % name, 20)
         assert process.poll() is None, "server %s ended at once" % name
         return process
 
-    def mirror(self, *args):
-        return self.nbdkit("proxy", "--filter=mirror", *args,
-                           "mirror-control=" + self.path("ctl.sock"))
+    def mirror(self, *args, start=None):
+        return (start or self.nbdkit)(
+            "proxy", "--filter=mirror", *args,
+            "mirror-control=" + self.path("ctl.sock"))
 
     def qmp(self, **kwargs):
         return QMP(self.path("ctl.sock"), **kwargs)
