@@ -177,7 +177,8 @@ plan_check_sizes (const struct plan *plan, const struct intent_head *h,
     return refuse (error, "is of another source: that has %" PRIu64 " bytes, "
                    "this one %" PRIu64 "; give that source" OR_DELETE,
                    h->size, source_size);
-  if (h && plan->action == PLAN_RESUME && target_size &&
+  /* A target that has not been there yet may have any size. */
+  if (h && plan->action == PLAN_RESUME && target_size && h->target_size &&
       target_size != h->target_size)
     return refuse (error, "is of another target: that has %" PRIu64 " bytes, "
                    "this one %" PRIu64 "; give that one" OR_DELETE,

@@ -262,6 +262,10 @@ START_TEST (sizes)
                     -EINVAL);
   ck_assert_ptr_nonnull (strstr (error, "has 2097152 bytes, this one 1048576"
                                  ));
+  /* It has never been there. */
+  head.target_size = 0;
+  ck_assert_int_eq (plan_check_sizes (&plan, &head, 1 << 20, 1 << 20, error),
+                    0);
   /* A new mirror may have a target of any size that is enough. */
   idle ();
   becomes (PLAN_START, "");
