@@ -52,8 +52,10 @@ class Pair:
             k for k in given.values() if not k.endswith("=")]
 
     def start(self, *more):
-        """With these keys; KEY= leaves one out."""
+        """With these keys; KEY= leaves one out.  When it answers all that the
+        start does has been done."""
         self.t.mirror(*self.args(*more))
+        self.t.qmp(timeout=WAIT).close()
 
     def stop(self):
         self.t.stop("proxy")

@@ -36,7 +36,6 @@ EXTRA_DIST += \
 	tests/mutants/intent-destroys-another-file.patch \
 	tests/mutants/intent-ended-mirror-starts.patch \
 	tests/mutants/intent-file-not-locked.patch \
-	tests/mutants/intent-new-file-forgets-fence.patch \
 	tests/mutants/intent-other-target-accepted.patch \
 	tests/mutants/intent-pivot-forgotten.patch \
 	tests/mutants/intent-unclean-is-not-suspect.patch \

@@ -271,7 +271,7 @@ START_TEST (orders_fail)
   r = intent_unpivot (in);
   fake_head (file, &head, &copy);
   ck_assert_int_eq (r, _i < 2 ? -EIO : 0);
-  ck_assert_int_eq (head.state, _i < 2 ? INTENT_PIVOTED : INTENT_IDLE);
+  ck_assert_int_eq (head.state, _i < 2 ? INTENT_PIVOTED : INTENT_CANCELLED);
   ck_assert_int_eq (head.disk[0] == 0, r == 0);
 
   fake_fail (file, _i, 1);
