@@ -300,9 +300,12 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t count)
   }
   else {
     CHECK (r == 0 && (copy == 0 || copy == 1));
+    uint64_t set = check_pages (head, buf + INTENT_PAGES_OFFSET);
+
     check_head (head, size);
-    use_it (buf, size, head, copy,
-            check_pages (head, buf + INTENT_PAGES_OFFSET));
+    /* Nobody counts so far that there is no next one. */
+    if (head->generation < INT64_MAX - 100 && head->epoch < INT64_MAX - 100)
+      use_it (buf, size, head, copy, set);
   }
   free (head);
   free (buf);
