@@ -92,6 +92,7 @@ struct sim {
     uint64_t changes;           /* of the file, when last seen */
     bool out[MAX_DISK / SECTOR], any_out;       /* not in W of every crash */
     bool had_head;
+    unsigned refused;           /* clients, by a file that is well */
     bool committing;            /* a commit record may be there */
   } intent;
 
