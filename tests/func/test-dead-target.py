@@ -211,18 +211,19 @@ def run(what, mode):
                                        m["copied-bytes"] >= SIZE)
         began = time.monotonic()
         load = what(t, s)
-        longest = s.quiet(load) if load else 0
+        if load:
+            s.quiet(load)
         s.equal()
         m = s.qmp.mirror()
         print("%s, %s, %.1f s: longest wait %.3f s of %.0f, "
               "%d reconnects, %d copied" %
-              (what.__name__, mode, time.monotonic() - began, longest,
+              (what.__name__, mode, time.monotonic() - began, s.longest,
                TIMEOUT, m["target"]["reconnects"], m["copied-bytes"]))
         if load:
             figure("outage", scenario=what.__name__, mode=mode,
-                   longest=longest, timeout=TIMEOUT,
+                   longest=s.longest, timeout=TIMEOUT,
                    reconnects=m["target"]["reconnects"],
-                   requests=load.count())
+                   requests=s.requests)
         s.end()
 
 
@@ -236,5 +237,6 @@ for number, scenario in enumerate(SCENARIOS):
         print("%s: not done, there is no qemu-nbd" % scenario.__name__)
         continue
     for i, mode in enumerate(MODES):
-        if STRESS or len(sys.argv) > 1 or i == (number + 1) % 2:
+        if STRESS or len(sys.argv) > 1 or scenario is resent or \
+                i == (number + 1) % 2:
             run(scenario, mode)

@@ -45,6 +45,8 @@ class Scene:
         self.backoff_ms = 20
         self.qmp = None
         self.loads = 0
+        self.requests = 0       # of the loads that have ended
+        self.longest = 0        # ... in seconds
         self.source = t.path("source")
         with open(self.source, "wb") as f:
             f.write(os.urandom(size))
@@ -118,6 +120,8 @@ class Scene:
         with open(load.log, encoding="utf-8") as f:
             longest = int(re.findall(r"max-us=(\d+)", f.read())[-1]) / 1e6
         assert longest <= limit, "a request has taken %.3f s" % longest
+        self.requests += load.count()
+        self.longest = max(self.longest, longest)
         return longest
 
     # -- the job
