@@ -50,6 +50,7 @@ class Cuts:
     def write(self):
         """Something new at another place.  Returns what and where."""
         self.count += 1
+        self.s.t.watchdog_again()
         at = self.count * 7 % (SIZE // BLOCK) * BLOCK
         data = b"%08d" % self.count * (BLOCK // 8)
         self.client.pwrite(data, at)
