@@ -162,15 +162,19 @@ ms_left (const struct attempt *a)
   return now >= deadline ? 0 : (int) ((deadline - now + 999999) / 1000000);
 }
 
-/* Let libnbd react to an event on a connection in its handshake. */
+/* Let libnbd react to an event on a connection in its handshake.  An end that
+ * comes before it has seen that the connection is made is told as what it waits
+ * for: it takes anything else for a mistake of ours.
+ */
 static int
 advance (const struct attempt *a, struct conn *c, short revents)
 {
+  const unsigned dir = nbd_aio_get_direction (c->nbd);
   int r = 0;
 
-  if (revents & ~POLLOUT)
+  if ((dir & LIBNBD_AIO_DIRECTION_READ) && (revents & ~POLLOUT))
     r = nbd_aio_notify_read (c->nbd);
-  else if (revents & POLLOUT)
+  else if ((dir & LIBNBD_AIO_DIRECTION_WRITE) && revents)
     r = nbd_aio_notify_write (c->nbd);
   if (r == 0 && (nbd_aio_is_connecting (c->nbd) == 1
                  || nbd_aio_is_ready (c->nbd) == 1))

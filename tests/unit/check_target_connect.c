@@ -2,7 +2,7 @@
 /* Connecting to a target: how long it may take, also when the name service
  * does not answer, and what TCP is told.
  *
- * libnbd finds our getaddrinfo before the C library's.
+ * libnbd finds our getaddrinfo and connect before the C library's.
  */
 
 #include <config.h>
@@ -12,6 +12,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,6 +53,22 @@ getaddrinfo (const char *node, const char *service,
   r = real (slow ? "127.0.0.1" : node, service, hints, res);
   if (slow)
     atomic_fetch_add (&ended, 1);
+  return r;
+}
+
+/* Connections are hung up on before anybody looks at them. */
+static atomic_bool hung_up;
+
+int
+connect (int fd, const struct sockaddr *addr, socklen_t len)
+{
+  typedef int fn (int, const struct sockaddr *, socklen_t);
+  fn *real = (fn *) dlsym (RTLD_NEXT, "connect");
+  struct pollfd p = { .fd = fd, .events = POLLIN };
+  int r = real (fd, addr, len);
+
+  if (r == 0 && hung_up)
+    EVENTUALLY (poll (&p, 1, 1000) == 1 && (p.revents & POLLHUP), 20);
   return r;
 }
 
@@ -275,6 +292,24 @@ START_TEST (no_answer)
 }
 END_TEST
 
+/* That is no server that is unfit: it may be on its way up, or down. */
+START_TEST (hung_up_at_once)
+{
+  struct peer p = { .size = MiB, .misdeed = HANDSHAKE_HANG_UP };
+  char error[TARGET_ERROR_MAX] = "";
+  struct target *target;
+  int r;
+
+  peer_start (&p);
+  hung_up = true;
+  r = target_connect (p.uri, 1, 20000, &target, error);
+  hung_up = false;
+  ck_assert_msg (r < 0 && target_is_unreachable (r) && !target_is_unfit (r),
+                 "%d: %s", r, error);
+  peer_stop (&p);
+}
+END_TEST
+
 /* Whoever waits has changed his mind, and the message says so. */
 START_TEST (less_patience)
 {
@@ -353,6 +388,7 @@ main (void)
   tcase_add_test (tc, name_too_late);
   tcase_add_test (tc, stopped);
   tcase_add_test (tc, no_answer);
+  tcase_add_test (tc, hung_up_at_once);
   tcase_add_test (tc, less_patience);
   tcase_add_test (tc, too_many);
   tcase_add_test (tc, in_this_thread);

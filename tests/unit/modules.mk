@@ -157,7 +157,7 @@ check_params_CPPFLAGS = $(target_cppflags)
 check_params_CFLAGS = $(unit_cflags)
 check_params_LDADD = $(CHECK_LIBS)
 
-# Its getaddrinfo is its own.
+# Its getaddrinfo and connect are its own.
 check_target_connect_SOURCES = tests/unit/check_target_connect.c \
 	tests/unit/target-peer.c tests/unit/target-peer.h \
 	$(target_sources)

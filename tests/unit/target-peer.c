@@ -153,6 +153,8 @@ handshake (struct guest *g)
     skip (g->fd, UINT64_MAX, NULL, NULL);
     return false;
   }
+  if (m == HANDSHAKE_HANG_UP)
+    return false;
   if (m == HANDSHAKE_GARBAGE) {
     put (g->fd, garbage, sizeof garbage - 1);
     return false;

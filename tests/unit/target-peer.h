@@ -14,6 +14,7 @@ enum misdeed {
   /* in the handshake */
   HANDSHAKE_SILENT,             /* say nothing */
   HANDSHAKE_GARBAGE,
+  HANDSHAKE_HANG_UP,            /* at once */
   HANDSHAKE_CLOSE,              /* after the first greeting */
   HANDSHAKE_SECOND_SILENT,      /* all but the first connection */
   /* in place of the reply to request number `when` of a connection */
