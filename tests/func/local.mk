@@ -111,6 +111,7 @@ func_tests = \
 	tests/func/test-bad-input-daemon.sh \
 	tests/func/test-bitmap-hostile.py \
 	tests/func/test-bitmap-table.py \
+	tests/func/test-bitmap-order.py \
 	tests/func/test-completion.py \
 	tests/func/test-cancel.sh \
 	tests/func/test-control-crowd.py \

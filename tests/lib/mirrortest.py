@@ -146,7 +146,7 @@ class Test:
     def uri(self, name):
         return "nbd+unix:///?socket=" + self.path(name + ".sock")
 
-    def spawn(self, name, *args):
+    def spawn(self, name, *args, prefix=()):
         """Start a server that need not live for long."""
         pidfile = self.path(name + ".pid")
         for path in (pidfile, self.path(name + ".sock")):
@@ -154,14 +154,14 @@ class Test:
                 os.unlink(path)
         with open(self.path(name + ".log"), "ab") as log:
             process = subprocess.Popen(
-                ["nbdkit", "-f", "-P", pidfile, "-U",
+                [*prefix, "nbdkit", "-f", "-P", pidfile, "-U",
                  self.path(name + ".sock"), *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.servers[name] = process
         return process
 
-    def nbdkit(self, name, *args):
-        process = self.spawn(name, *args)
+    def nbdkit(self, name, *args, prefix=()):
+        process = self.spawn(name, *args, prefix=prefix)
         pidfile = self.path(name + ".pid")
         wait_for(lambda: process.poll() is not None or
                  os.path.exists(pidfile) and os.path.getsize(pidfile) > 0,
