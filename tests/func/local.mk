@@ -77,6 +77,7 @@ stress_tests = \
 	tests/func/test-bitmap-errors.py \
 	tests/func/test-bitmap-failpoints.py \
 	tests/func/test-bitmap-kill.py \
+	tests/func/test-bitmap-power.py \
 	tests/func/test-block-sizes.sh \
 	tests/func/test-converges-under-load.sh \
 	tests/func/test-dead-cuts.py \
@@ -176,6 +177,7 @@ EXTRA_DIST += \
 	tests/lib/failpoints.py \
 	tests/lib/functions.sh \
 	tests/lib/fusedisk.py \
+	tests/lib/journal.py \
 	tests/lib/lossy.py \
 	tests/lib/mirrortest.py \
 	tests/lib/qmp.py \

@@ -6,87 +6,20 @@ and what a client had flushed while the mirror was synced is in every image
 that the loss could have left."""
 
 import os
-import random
 import sys
-import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from dead import Scene  # noqa: E402
+from journal import BLOCK, Journal, check_flushed  # noqa: E402
 from lossy import PLUGIN, Lossy  # noqa: E402
-from mirrortest import STRESS, Test, figure, wait_for  # noqa: E402
-
-import nbd  # noqa: E402
+from mirrortest import STRESS, Test, figure  # noqa: E402
 
 SIZE = 4 << 20
 ROUNDS = 30 if STRESS else 3
 IMAGES = 40 if STRESS else 12
-BLOCK = 4096
 AREA = 1 << 20                  # of each client
 CLIENTS = 3
-
-
-class Journal(threading.Thread):
-    """A client that numbers what it writes, and remembers which number it has
-    flushed."""
-
-    def __init__(self, s, seed, base):
-        super().__init__(daemon=True)
-        self.random = random.Random(seed + base)
-        self.base = base
-        self.h = s.client()
-        self.written = {}
-        self.flushed = {}
-        self.number = seed << 32
-        self.stopping = False
-        self.wrong = None
-        self.rounds = 0
-        self.start()
-
-    def write(self, flags=0):
-        at = self.base + self.random.randrange(AREA // BLOCK) * BLOCK
-        self.number += 1
-        self.written[at] = self.number
-        self.h.pwrite(self.number.to_bytes(8, "big") * (BLOCK // 8), at,
-                      flags)
-        return at
-
-    def run(self):
-        try:
-            while not self.stopping:
-                for _ in range(self.random.randrange(1, 5)):
-                    self.write()
-                self.h.flush()
-                self.flushed = dict(self.written)
-                at = self.write(nbd.CMD_FLAG_FUA)
-                self.flushed = {**self.flushed, at: self.written[at]}
-                self.rounds += 1
-        except (nbd.Error, TypeError) as e:
-            self.wrong = str(e)
-
-    def more(self, n):
-        want = self.rounds + n
-        wait_for(lambda: self.rounds >= want or self.wrong, "flushes stall")
-        assert not self.wrong, self.wrong
-
-    def stop(self):
-        self.stopping = True
-        self.join(60)
-        assert not self.is_alive(), "a flush hangs"
-        assert not self.wrong, self.wrong
-        self.h.shutdown()
-
-
-def check(image, flushed):
-    """Each block has the number that was flushed, or a later one, in every
-    sector."""
-    for at, number in flushed.items():
-        for sector in range(at, at + BLOCK, 512):
-            data = image[sector:sector + 512]
-            found = int.from_bytes(data[:8], "big")
-            assert data == data[:8] * 64, "torn at %d" % sector
-            assert found >= number, "at %d is %x, but %x was flushed" % (
-                sector, found, number)
 
 
 def unflushed(s, journals, disk):
@@ -104,7 +37,8 @@ def unflushed(s, journals, disk):
 def crash(t, s, disk, seed):
     """One loss of power under load, and the recovery.  Returns how many
     blocks had been flushed by then."""
-    journals = [Journal(s, seed, n * AREA) for n in range(CLIENTS)]
+    journals = [Journal(s.client(), seed, n * AREA, AREA)
+                for n in range(CLIENTS)]
     for journal in journals:
         journal.more(1)
     s.synced()
@@ -119,7 +53,7 @@ def crash(t, s, disk, seed):
     s.offline()
     for n in range(IMAGES):
         with open(t.path("image.%d" % n), "rb") as f:
-            check(f.read(), before)
+            check_flushed(f.read(), before)
     for journal in journals:
         journal.more(5)         # on the source alone
     disk = Lossy(t, "target", s.disk)
