@@ -33,7 +33,9 @@ extern void allow (struct core c);
 /* All regions must be in W. */
 extern void need_all (void);
 
-/* For fake_each_image: ck_asserts that the image is as it may be. */
+/* For fake_each_image: ck_asserts that the image is as it may be.  opaque: the
+ * core when the file was opened, or NULL: the first that is allowed.
+ */
 extern void check_image (void *opaque, const struct image *im);
 
 #endif /* MIRROR_INTENT_MODEL_H */

@@ -459,7 +459,8 @@ intent_finish (struct intent *in, enum intent_state state)
 
   assert (state != INTENT_RUNNING);
   begin_head (in);
-  if (in->head.state != INTENT_RUNNING) {
+  /* An attempt before may have failed; it still is not in the file. */
+  if (in->head.state != INTENT_RUNNING && !in->broken) {
     intent_end_writing (in);
     return 0;
   }
