@@ -7,6 +7,7 @@ of its own; with names as arguments only those are run."""
 import errno
 import os
 import stat
+import subprocess
 import sys
 import time
 
@@ -82,6 +83,13 @@ def in_order(t):
     p.start(target, "mirror-suspect-time=3600")
     p.resumed(0)
     p.said("goes on with what is recorded")
+    metrics = subprocess.run(
+        ["nbdmirror", "-S", t.path("ctl.sock"), "metrics"], check=True,
+        stdout=subprocess.PIPE, encoding="ascii").stdout.splitlines()
+    assert "nbdmirror_bitmap_dirty_bytes 0" in metrics, metrics
+    states = [line for line in metrics if "nbdmirror_bitmap_state{" in line]
+    assert len(states) == 7 and [s for s in states if s.endswith(" 1")] == [
+        'nbdmirror_bitmap_state{nbdmirror_bitmap_state="running"} 1'], states
     # The target that is recorded is good enough.
     p.write(b"y" * 4096, 5 * REGION)
     with t.qmp() as q:
