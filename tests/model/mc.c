@@ -34,7 +34,7 @@ static struct {
     job, jmode, live, cc, torn, sess0, dirty0, ysync, lateack;
   /* rules: 0 = the looser wording */
   int clear, ugen, onesess, sync, retire, race, q, jobw, commit, lockround,
-    markround, readyrule, restartq, fence, waitcnt;
+    markround, readyrule, restartq, fence, waitcnt, everything, endrec, tidyscan;
   /* mutants */
   int nolock, nofifo, clearlate, copynoset, nosfailmark, notfailmark, scanfirst,
     clearouter, nodrain, nodraincopy, noU, nobroken;
@@ -60,7 +60,7 @@ typedef struct {
   u8 sv, sfl, ta;             /* S bytes volatile; S flush snapshot; T bytes acked, not stable (truth) */
   u8 D, U, UF, Q;             /* dirty granules; U (bytes), U being flushed; suspect granules */
   u8 fpc, fok, fgen, fwho;
-  u8 W[2], rpc, rq;
+  u8 W[2], wrun, rpc, rq;     /* wrun: the file says that a mirror runs; else W is everything */
   u8 mode, scan, sess, gen, hold, ppc, rec;
   u8 synced, ready, ypc, ybroken;
   u8 q[QMAX], qn, cb;          /* cb: second connection of the lost session not yet noticed */
@@ -163,7 +163,7 @@ static void client (const St *s, int i) {
         d->pc=FL; L("c%d flush arrives, mode tee",i); emit(&n,i); continue;
       }
       if (d->kind=='t' && d->smode==TEE) d->smode=TRIM;
-      if (d->smode==NONE||d->smode==OLD) { d->pc=LEGS; d->sp=d->mask; }
+      if (d->smode==NONE||(d->smode==OLD && !cfg.w)) { d->pc=LEGS; d->sp=d->mask; }
       else if (cfg.w) d->pc=INTENT;
       else after_intent(&n,i);
       L("c%d %s [%s] arrives, samples %s%s",i,d->kind=='t'?"trim":"write",mb(d->mask),
@@ -177,7 +177,7 @@ static void client (const St *s, int i) {
     for (int g=0;g<2;g++) if (r>>g&1) { if (s->W[g]==0) bad|=1<<g; if (s->W[g]==2) ret|=1<<g; }
     if (ret && cfg.race) return;                  /* wait for the retirement to finish */
     NEW; for (int g=0;g<2;g++) if (bad>>g&1) n.W[g]=1;
-    n.rq&=~r; after_intent(&n,i); L("c%d intent [%s] %s",i,mb(c->mask),bad?"made durable":"already recorded"); emit(&n,i); return; }
+    n.rq&=~r; after_intent(&n,i); L("c%d intent_begin [%s]: %s",i,mb(c->mask),bad?"recorded durably (record_locked)":"recorded already"); emit(&n,i); return; }
   case LOCK: {
     if (!grantable(s,i)) return;
     NEW; Cl *d=&n.c[i]; d->pc=LEGS;
@@ -333,37 +333,42 @@ static void ysync (const St *s) {
 }
 static void retirer (const St *s) {
   if (!cfg.w) return;
+  if (s->mode==3 || (cfg.tidyscan && s->scan!=9)) return;
   if (s->rpc==0 && !s->fpc && s->sess!=OFF) {
     u8 m=0; for (int r=0;r<2;r++) if (s->W[r]==1 && quiet(s,r)) m|=1<<r;
     if (m) { St b=*s; b.rpc=1; b.rq=m; u8 busy=0; for (int i=0;i<cfg.nc;i++) if (s->c[i].pc==LEGS) busy|=s->c[i].mask;
-      b.sfl=s->sv&~busy; tryflush(s,b,WHO_R,14,"retire"); } }
+      b.sfl=s->sv&~busy; tryflush(s,b,WHO_R,14,"job_tidy: intent_idle, flush_legs: source and"); } }
   if (s->rpc==2) { NEW; int any=0; for (int r=0;r<2;r++) if (s->rq>>r&1) { if (quiet(s,r)) { n.W[r]=2; any=1; } }
-    n.rq=0; n.rpc=any?3:0; L("retire: writes intent file without the regions"); emit(&n,14); }
-  if (s->rpc==3) { NEW; for (int r=0;r<2;r++) if (n.W[r]==2) n.W[r]=0; n.rpc=0; L("retire: intent file write done"); emit(&n,14); }
+    n.rq=0; n.rpc=any?3:0; L("intent_retire: pick_idle, writes the pages without the regions"); emit(&n,14); }
+  if (s->rpc==3) { NEW; for (int r=0;r<2;r++) if (n.W[r]==2) n.W[r]=0; n.rpc=0; L("intent_retire: that is durable"); emit(&n,14); }
 }
 static void pivot (const St *s) {
   int idle=1;
-  if (s->ppc==0 && s->pv) { NEW; n.pv--; n.hold=1; n.ppc=1; L("pivot: hold"); emit(&n,PROC_ENV); }
+  if (s->ppc==0 && s->pv) { NEW; n.pv--; n.hold=1; n.ppc=1; L("switch_try: all_halt, gate_hold"); emit(&n,PROC_ENV); }
   for (int i=0;i<cfg.nc;i++) if (s->c[i].pc!=IDLE) idle=0;
   if (cfg.nodrain) idle=1;
   if (!cfg.nodraincopy) for (int j=0;j<cfg.nk;j++) if (s->k[j].pc>=KREAD) idle=0;
   if (s->ppc==1 && idle && !s->D && !s->fpc && s->sess!=OFF && s->scan==9 && !(cfg.q==1 && s->Q)) {
     St b=*s; b.ppc=2; tryflush(s,b,WHO_P,15,"pivot"); }
   if (s->ppc==3) {
-    NEW; n.rec=1; n.ppc=4; L("pivot: commit record durable"); emit(&n,15);
+    NEW; n.rec=1; n.ppc=4; L("intent_commit: the record is durable"); emit(&n,15);
     if (cfg.cu) { /* the write of the record reports an error, but is durable */
       n=*s; n.rec=1; if (!cfg.commit) { n.ppc=6; n.hold=0; } else n.ppc=7;
-      L("pivot: commit record write fails, but reached the disk%s",cfg.commit?"; stay held":"; continue on S"); emit(&n,15);
+      L("intent_commit: write_head fails, but the record is in the file%s",cfg.commit?": resolve_commit, stay held":"; continue on S"); emit(&n,15);
       n=*s; if (!cfg.commit) { n.ppc=6; n.hold=0; } else n.ppc=7;
-      L("pivot: commit record write fails, not on disk"); emit(&n,15); } }
-  if (s->ppc==7) { NEW; n.rec=1; n.ppc=4; L("pivot: retried commit record durable"); emit(&n,15);
-    n=*s; n.rec=0; n.ppc=6; n.hold=0; L("pivot: abort record durable, continue on S"); emit(&n,15); }
-  if (s->ppc==4) { NEW; n.ppc=5; L("pivot: switched to T"); emit(&n,15); }
+      L("intent_commit: write_head fails, the record is not in the file"); emit(&n,15); } }
+  if (s->ppc==7) { NEW; n.rec=1; n.ppc=4; L("resolve_commit: write_head, the record is durable"); emit(&n,15);
+    n=*s; n.rec=0; n.ppc=6; n.hold=0; L("resolve_commit: intent_lose, the header as before is durable: release, continue on S"); emit(&n,15); }
+  if (s->ppc==4) { NEW; n.ppc=5; L("give_target: the regime names T"); emit(&n,15); }
 }
 static void job (const St *s) {
   if (!cfg.job) return;
-  if (s->mode==3) { NEW; n.mode=0; L("old job ends (no job)"); emit(&n,16); }
-  if (s->mode==0) { NEW; n.mode=cfg.jmode; n.scan=cfg.scanfirst?2:1; L("new job: tracking published"); emit(&n,16); }
+  if (s->mode==3 && cfg.w && cfg.endrec && s->wrun) {
+    NEW; n.wrun=0; L("job_record_end: intent_finish, W is everything"); emit(&n,16); }
+  else if (s->mode==3) { NEW; n.mode=0; L("job_abort: job_unpublish, no job"); emit(&n,16); }
+  if (s->mode==0 && cfg.w && !s->wrun) {
+    NEW; n.wrun=1; if (cfg.everything) n.W[0]=n.W[1]=1; L("record_start: intent_start%s",cfg.everything?", W is everything":""); emit(&n,16); }
+  else if (s->mode==0) { NEW; n.mode=cfg.jmode; n.scan=cfg.scanfirst?2:1; L("job_new, install: tracking is published"); emit(&n,16); }
   if (s->scan==1) {
     for (int i=0;i<cfg.nc;i++) { if (s->c[i].pc==IDLE) continue;
       if (s->c[i].smode==NONE) return;
@@ -379,7 +384,7 @@ static void env (const St *s) {
   if (s->ls && s->sess==ON) {
     NEW; n.ls--; n.sess=DEAD; L("T connection dies"); emit(&n,PROC_ENV);
     if (cfg.pl) { n=*s; n.ls--; n.sess=DEAD; memcpy(n.T,n.Z,NB); n.ta=0; L("T loses power: its volatile cache is gone"); emit(&n,PROC_ENV); } }
-  if (s->cr && cfg.w) {
+  if (s->cr && cfg.w && s->wrun && s->mode!=3 && s->scan==9) {
     for (int v=0;v<2;v++) {
       NEW; n.cr--; u8 d=0;
       for (int i=0;i<cfg.nc;i++) { Cl *c=&n.c[i]; if (c->pc==LEGS) { u8 vv[NB]; for (int b=0;b<NB;b++) vv[b]=tval(c,i,b);
@@ -391,7 +396,7 @@ static void env (const St *s) {
       n.D=d; n.U=n.UF=0; n.qn=0; memset(n.q,0,sizeof n.q); n.fpc=n.fok=n.fgen=n.fwho=0; n.rpc=n.rq=n.sfl=0;
       n.hold=0; n.ppc = n.rec ? 5 : 0; n.synced=n.ready=n.ypc=0; n.sess=OFF; n.scan=9;
       n.Q = cfg.restartq ? d : 0;
-      L("proxy crashes; restart with D := W = [%s]",mb(d)); emit(&n,PROC_ENV); } }
+      L("killed; intent_new, job_new: D := W = [%s]%s; intent_resume",mb(d),cfg.restartq?", suspect (take_unclean)":""); emit(&n,PROC_ENV); } }
   if (s->sess==DEAD) {
     NEW; u8 f=0;
     for (int i=0;i<cfg.nc;i++) { const Cl *c=&s->c[i]; if (c->pc==LEGS && c->smode==TEE && !c->tres && c->gen==s->gen && !(i==1 && cfg.lateack && !cfg.onesess)) f|=outer(lockrange(s,i)); }
@@ -454,7 +459,7 @@ static const char *check (const St *s) {
   if (cfg.cc && synced(s) && s->sess!=OFF) {
     int v1=1, v2=3;   /* client 0: w1 (byte 0, val 1), f, w4 (byte 2, val 3) */
     if ((s->T[2]==v2||s->Z[2]==v2) && !(s->T[0]==v1&&s->Z[0]==v1)) return "P-F4: synced, but a crash image of T has W2 without W1"; }
-  if (cfg.w) for (int r=0;r<2;r++) if (s->W[r]!=1) {
+  if (cfg.w && s->wrun) for (int r=0;r<2;r++) if (s->W[r]!=1) {
     u8 m=rbytes(1<<r), p=s->gm&m;
     for (int i=0;i<cfg.nc;i++) if (s->c[i].pc==LEGS) p|=s->c[i].sp|s->c[i].tp;
     for (int j=0;j<cfg.nk;j++) if (s->k[j].pc==KWRITE) p|=s->k[j].tp;
@@ -508,7 +513,7 @@ static void rep_sink (St *n, int proc) { (void)proc; if (rcount++==want) { got=*
 static void show (const St *s) {
   printf("      S=%d%d%d%d T=%d%d%d%d",s->S[0],s->S[1],s->S[2],s->S[3],s->T[0],s->T[1],s->T[2],s->T[3]);
   if (cfg.pl||cfg.w||cfg.pv||cfg.cc) printf(" Tstable=%d%d%d%d U=[%s]",s->Z[0],s->Z[1],s->Z[2],s->Z[3],mb(s->U|s->UF));
-  printf(" D=[%s]",mb(s->D)); if (cfg.w) printf(" W=%d%d",s->W[0],s->W[1]); if (s->Q) printf(" Q=[%s]",mb(s->Q));
+  printf(" D=[%s]",mb(s->D)); if (cfg.w) printf(s->wrun?" W=%d%d":" W=all",s->W[0],s->W[1]); if (s->Q) printf(" Q=[%s]",mb(s->Q));
   printf(" synced=%d\n",synced(s));
 }
 static void init (St *s) {
@@ -516,6 +521,8 @@ static void init (St *s) {
   s->tsw=cfg.tsw; s->tf=cfg.tf; s->sf=cfg.sf; s->ls=cfg.ls; s->ff=cfg.ff; s->cr=cfg.cr; s->pv=cfg.pv;
   for (int i=0;i<cfg.nc;i++) s->c[i].left=isseq[i]?nops[i]:cfg.left;
   if (cfg.job) { s->S[3]=15; }
+  s->wrun=cfg.w && cfg.mode0!=0;
+  if (cfg.job && cfg.w) s->W[1]=1;       /* where the two differ at first */
   if (cfg.dirty0) { s->D=cfg.dirty0; u8 m=gbytes(s->D); for (int b=0;b<NB;b++) if (m>>b&1) s->T[b]=s->Z[b]=14; if (cfg.w) for (int r=0;r<2;r++) if (rbytes(1<<r)&m) s->W[r]=1; }
   if (cfg.sync==2 && !reasons(s)) s->synced=s->ready=1;
 }
@@ -555,7 +562,7 @@ static int liveness (void) {
 static struct { const char *n; int *v; } keysn[] = {
 #define K(x) {#x,&cfg.x}
   K(nc),K(nk),K(gs),K(left),K(mode0),K(tsw),K(tf),K(sf),K(ls),K(pl),K(ff),K(cr),K(w),K(pv),K(cu),K(ghost),K(tb),K(job),K(jmode),K(live),K(cc),K(torn),K(sess0),K(dirty0),K(ysync),K(lateack),
-  K(clear),K(ugen),K(onesess),K(sync),K(retire),K(race),K(q),K(jobw),K(commit),K(lockround),K(markround),K(readyrule),K(restartq),K(fence),K(waitcnt),
+  K(clear),K(ugen),K(onesess),K(sync),K(retire),K(race),K(q),K(jobw),K(commit),K(lockround),K(markround),K(readyrule),K(restartq),K(fence),K(waitcnt),K(everything),K(endrec),K(tidyscan),
   K(nolock),K(nofifo),K(clearlate),K(copynoset),K(nosfailmark),K(notfailmark),K(scanfirst),K(clearouter),K(nodrain),K(nodraincopy),K(noU),K(nobroken),K(quiet),K(seed),K(reach)
 };
 static void parseops (int i, char *v) { nops[i]=0; for (char *t=strtok(v,",");t;t=strtok(NULL,",")) { ops[i][nops[i]].kind=t[0]; ops[i][nops[i]].mask=t[0]=='f'?0:strtol(t+1,0,16); nops[i]++; } }
@@ -566,7 +573,7 @@ int main (int argc, char **argv) {
     if (!strncmp(argv[a],"ops",3)||!strncmp(argv[a],"seq",3)) { char b[64]; int x=argv[a][3]?argv[a][3]-'0':-1;
       for (int i=0;i<MC;i++) if (x<0||x==i) { strcpy(b,e+1); parseops(i,b); isseq[i]=argv[a][0]=='s'; }
       continue; }
-    if (!strcmp(argv[a],"fixed")) { int v=atoi(e+1); cfg.retire=v?2:0; cfg.q=v?2:0; cfg.clear=cfg.ugen=cfg.onesess=cfg.race=cfg.jobw=cfg.commit=cfg.lockround=cfg.markround=cfg.readyrule=cfg.restartq=v; cfg.sync=v?2:0; cfg.ysync=1; continue; }
+    if (!strcmp(argv[a],"fixed")) { int v=atoi(e+1); cfg.retire=v?2:0; cfg.q=v?2:0; cfg.clear=cfg.ugen=cfg.onesess=cfg.race=cfg.jobw=cfg.commit=cfg.lockround=cfg.markround=cfg.readyrule=cfg.restartq=cfg.everything=cfg.endrec=cfg.tidyscan=v; cfg.sync=v?2:0; cfg.ysync=1; continue; }
     for (size_t k=0;k<sizeof keysn/sizeof*keysn;k++) if (!strcmp(argv[a],keysn[k].n)) { *keysn[k].v=atoi(e+1); ok=1; }
     if (!ok) { fprintf(stderr,"unknown key %s\n",argv[a]); return 2; } }
   ng=NB/cfg.gs;

@@ -45,6 +45,9 @@ run B5  nc=1 left=2 ops=w3,f nk=2 mode0=2 dirty0=2 ls=1 pl=1 ff=1 tf=1
 run W1  nc=2 left=1 ops=w3,w1,w6 nk=1 mode0=2 w=1 cr=1 ls=1 pl=1
 run W2  nc=2 left=1 ops=w3,w1 nk=1 mode0=1 w=1 cr=1 tsw=1 ls=1 pl=1
 run W3  nc=1 left=2 ops=w3,w6 nk=1 mode0=2 dirty0=1 w=1 cr=1 ls=1 pl=1
+# ... which goes on over the end of one mirror and the start of the next
+run W4  nc=2 left=1 ops=w3,w6 nk=1 mode0=3 job=1 jmode=1 w=1 tf=1
+run W5  nc=1 left=2 gs=1 ops=w3,w1 nk=1 mode0=3 job=1 jmode=2 w=1 cr=1
 # G: ghost writes of lost sessions and of a crashed proxy, suspect set Q
 run G1  nc=2 left=1 ops=w3,w1 nk=1 mode0=2 ls=1 pl=1 ghost=1 tsw=1
 run G2  nc=1 left=2 ops=w3 nk=1 mode0=2 ls=2 pl=1 ghost=1 tsw=1

@@ -47,6 +47,9 @@ t H8a retire=0 nc=1 ops=w3 mode0=1 nk=0 w=1
 t H8b retire=1 nc=1 left=0 dirty0=1 mode0=2 w=1
 t H8c retire=1 nc=1 ops=w3 mode0=2 nk=0 w=1
 t H8d race=0 nc=2 ops=w3 mode0=2 nk=0 w=1
+t H9a everything=0 nc=1 ops=w3 job=1 jmode=1 mode0=3 nk=0 w=1
+t H9b endrec=0 nc=1 ops=w3 job=1 jmode=1 mode0=3 nk=0 w=1
+t H9c tidyscan=0 nc=1 left=0 job=1 jmode=1 mode0=0 nk=1 w=1
 t H10 commit=0 gs=1 nc=1 ops=w1 mode0=2 nk=0 pv=1 cu=1 pl=1
 t H11 jobw=0 gs=1 nc=1 ops=w1 job=1 jmode=1 mode0=3 nk=0
 t H12 markround=0 gs=1 tb=2 torn=1 nc=1 ops=w1 mode0=2 nk=0 tf=1
