@@ -77,7 +77,7 @@ is_broken (struct sim *sim, const struct client_op *op, int result)
 {
   const struct fake_intent *fi = sim->w.intent;
 
-  if (result != -EIO || !fi || op->kind == OP_FLUSH)
+  if (result != -EIO || !fi || op->kind == OP_FLUSH || sim->w.pivots > 0)
     return false;
   if (sched_now () - op->began_ns < LEAST_TIMEOUT_NS)
     sched_fail ("intent", "a client gets %d after %llu ns", result,
