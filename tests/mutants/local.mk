@@ -8,46 +8,68 @@ check-mutants: all
 EXTRA_DIST += \
 	tests/mutants/run-mutants \
 	tests/mutants/ack-after-flush-began-is-covered.patch \
+	tests/mutants/another-disk-not-recorded.patch \
 	tests/mutants/auto-never-tees.patch \
 	tests/mutants/auto-synced-before-it-tees.patch \
 	tests/mutants/auto-tees-at-once.patch \
 	tests/mutants/background-waits-for-tees.patch \
+	tests/mutants/begin-trusts-retiring.patch \
+	tests/mutants/clean-survives-resume.patch \
 	tests/mutants/clear-rounded-outward.patch \
+	tests/mutants/close-always-in-order.patch \
+	tests/mutants/commit-record-not-synced.patch \
+	tests/mutants/commit-unknown-goes-on.patch \
 	tests/mutants/completion-error-ignored.patch \
 	tests/mutants/copier-starts-after-stop.patch \
 	tests/mutants/copy-clears-after-read.patch \
 	tests/mutants/copy-completion-error-ignored.patch \
 	tests/mutants/copy-failure-not-marked.patch \
 	tests/mutants/copy-progress-ignored.patch \
+	tests/mutants/crc-unchecked.patch \
 	tests/mutants/defer-flush-ignored.patch \
 	tests/mutants/defer-fua-ignored.patch \
 	tests/mutants/detect-looks-at-the-beginning.patch \
+	tests/mutants/end-not-recorded.patch \
+	tests/mutants/end-unpublishes-before-record.patch \
+	tests/mutants/epoch-unchecked.patch \
 	tests/mutants/failed-switch-stays-shut.patch \
 	tests/mutants/fence-does-not-wait.patch \
+	tests/mutants/fence-not-recorded.patch \
+	tests/mutants/file-removed-after-pivot.patch \
 	tests/mutants/fingerprint-false-alarm.patch \
 	tests/mutants/fingerprint-ignored.patch \
 	tests/mutants/flush-failure-ignored.patch \
 	tests/mutants/flush-not-propagated.patch \
 	tests/mutants/flush-waits-for-newcomers.patch \
 	tests/mutants/gate-does-not-look-again.patch \
+	tests/mutants/given-up-in-order.patch \
+	tests/mutants/head-of-one-copy.patch \
 	tests/mutants/held-in-any-order.patch \
 	tests/mutants/hung-target-not-noticed.patch \
 	tests/mutants/intent-cut-off-file-believed.patch \
 	tests/mutants/intent-destroys-another-file.patch \
 	tests/mutants/intent-ended-mirror-starts.patch \
+	tests/mutants/intent-failed-write-counts.patch \
 	tests/mutants/intent-file-not-locked.patch \
+	tests/mutants/intent-hot-region-not-recorded.patch \
 	tests/mutants/intent-other-target-accepted.patch \
 	tests/mutants/intent-pivot-forgotten.patch \
+	tests/mutants/intent-retire-trusts-old-idle.patch \
+	tests/mutants/intent-second-copy-first.patch \
+	tests/mutants/intent-sync-missing.patch \
 	tests/mutants/intent-unclean-is-not-suspect.patch \
 	tests/mutants/last-granule-skipped.patch \
 	tests/mutants/late-ack-after-failed-flush.patch \
 	tests/mutants/late-ack-counts.patch \
+	tests/mutants/late-runner-fails.patch \
 	tests/mutants/lock-not-rounded-to-block.patch \
 	tests/mutants/lock-wait-not-counted.patch \
 	tests/mutants/lock-wait-of-an-idle-target.patch \
 	tests/mutants/loss-forgets-unflushed.patch \
+	tests/mutants/mark-after-submit.patch \
 	tests/mutants/mode-sampled-twice.patch \
 	tests/mutants/negative-size-accepted.patch \
+	tests/mutants/newest-header-after-error.patch \
 	tests/mutants/no-mark-after-failed-source-write.patch \
 	tests/mutants/no-mark-after-failed-tee.patch \
 	tests/mutants/no-mark-after-failed-tracked-write.patch \
@@ -57,6 +79,7 @@ EXTRA_DIST += \
 	tests/mutants/none-trusts-the-cache.patch \
 	tests/mutants/none-without-deadline.patch \
 	tests/mutants/none-without-drain.patch \
+	tests/mutants/order-lost.patch \
 	tests/mutants/outage-counts-each-piece.patch \
 	tests/mutants/pause-while-ending.patch \
 	tests/mutants/pivot-extents-from-another-connection.patch \
@@ -68,8 +91,19 @@ EXTRA_DIST += \
 	tests/mutants/pivot-without-drain.patch \
 	tests/mutants/pivoted-forgets-earlier-sessions.patch \
 	tests/mutants/policy-report-ignored.patch \
+	tests/mutants/read-not-written-again.patch \
 	tests/mutants/ready-without-flush.patch \
 	tests/mutants/reconnect-while-old-lives.patch \
+	tests/mutants/record-not-synced.patch \
+	tests/mutants/repair-not-recorded.patch \
+	tests/mutants/resume-forgets-w.patch \
+	tests/mutants/resume-not-suspect.patch \
+	tests/mutants/retire-after-bad-flush.patch \
+	tests/mutants/retire-before-source-flush.patch \
+	tests/mutants/retire-before-target-flush.patch \
+	tests/mutants/retire-during-scan.patch \
+	tests/mutants/retire-ignores-active.patch \
+	tests/mutants/retire-ignores-dirty.patch \
 	tests/mutants/scan-trusts-the-cache.patch \
 	tests/mutants/session-end-forgets-copies.patch \
 	tests/mutants/session-end-forgets-tees.patch \
@@ -79,9 +113,13 @@ EXTRA_DIST += \
 	tests/mutants/skip-trusts-unflushed.patch \
 	tests/mutants/skip-what-failed.patch \
 	tests/mutants/source-block-not-marked.patch \
+	tests/mutants/source-flush-forgets-after-failure.patch \
 	tests/mutants/source-flush-not-marked.patch \
+	tests/mutants/source-fua-failure-ignored.patch \
+	tests/mutants/source-stamp-ignored.patch \
 	tests/mutants/split-tail-hides-error.patch \
 	tests/mutants/start-does-not-wait.patch \
+	tests/mutants/start-publishes-before-everything.patch \
 	tests/mutants/stop-still-tees.patch \
 	tests/mutants/suspect-cleared-early.patch \
 	tests/mutants/suspect-dropped.patch \
@@ -96,11 +134,14 @@ EXTRA_DIST += \
 	tests/mutants/target-is-zero-for-good.patch \
 	tests/mutants/tee-among-older-requests.patch \
 	tests/mutants/tee-clears-after-io.patch \
+	tests/mutants/tee-not-recorded.patch \
 	tests/mutants/timeout-stays-with-the-job.patch \
 	tests/mutants/tracking-after-scan.patch \
 	tests/mutants/unflushable-pivot-trusted.patch \
 	tests/mutants/unmap-ignored.patch \
+	tests/mutants/unread-page-counts-as-recorded.patch \
 	tests/mutants/unreadable-copied-as-zeroes.patch \
+	tests/mutants/v-forgotten.patch \
 	tests/mutants/verify-after-the-end.patch \
 	tests/mutants/verify-before-scan.patch \
 	tests/mutants/verify-during-switch.patch \
@@ -114,4 +155,5 @@ EXTRA_DIST += \
 	tests/mutants/verify-without-lock.patch \
 	tests/mutants/wait-counts-the-source.patch \
 	tests/mutants/wait-forgets-parts-before.patch \
-	tests/mutants/waiters-overtaken.patch
+	tests/mutants/waiters-overtaken.patch \
+	tests/mutants/write-failure-counts-as-recorded.patch
