@@ -20,8 +20,9 @@ SIZE = 1 << 20
 BLOCK = 4096
 WRITE = 28 + BLOCK              # bytes of the request
 REPLY = 16
-# The handshake and the first of what a new session reads to know the disk.
-UP, DOWN = 200, 500
+# The handshake.  What a new session reads to know the disk comes after that,
+# but not if all of the disk is to be copied again.
+UP, DOWN = 200, 240
 STEP = 1 if STRESS else 23
 
 
