@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""The connection is cut after every byte of the handshake, and of a write of
-4 KiB and its reply, in both directions: the mirror always comes back, and
-with the data.  Without STRESS only after some of the bytes."""
+"""The connection is cut after every byte of the handshake, in both directions,
+after every 27th of a write of 4 KiB, and after every one of its reply: the
+mirror always comes back, and with the data.  Without STRESS only after some of
+the bytes."""
 
 import os
 import shutil
