@@ -3,7 +3,8 @@
 
 # What building and testing need on Debian 12 and later.
 build_packages=(gcc make autoconf automake libtool pkg-config perl
-  nbdkit nbdkit-plugin-dev libnbd-dev libjansson-dev)
+  nbdkit nbdkit-plugin-dev libnbd-dev libjansson-dev
+  liburing-dev)
 test_packages=(check libnbd-bin python3 python3-libnbd qemu-utils fio
   e2fsprogs procps man-db nbd-server socat strace tmux
   python3-prometheus-client)

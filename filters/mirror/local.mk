@@ -83,9 +83,3 @@ nbdkit_mirror_filter_la_LIBADD = \
 nbdkit_mirror_filter_la_LDFLAGS = -module -avoid-version -shared \
 	-export-symbols-regex '^(filter_init|mirror_debug_.*)$$' \
 	-Wl,-z,nodelete
-
-# libtool's .la file is of no use to a dlopen'ed filter.
-install-data-hook:
-	rm -f $(DESTDIR)$(filterdir)/nbdkit-mirror-filter.la
-uninstall-hook:
-	rm -f $(DESTDIR)$(filterdir)/nbdkit-mirror-filter.so
