@@ -5,9 +5,10 @@ man_pods = \
 	ctl/nbdmirror.pod \
 	docs/nbdkit-mirror-intent.pod \
 	docs/nbdkit-mirror-qmp.pod \
-	filters/mirror/nbdkit-mirror-filter.pod
+	filters/mirror/nbdkit-mirror-filter.pod \
+	plugin/nbdkit-uring-plugin.pod
 
-man1_MANS += nbdmirror.1 nbdkit-mirror-filter.1
+man1_MANS += nbdmirror.1 nbdkit-mirror-filter.1 nbdkit-uring-plugin.1
 man5_MANS += nbdkit-mirror-intent.5
 man7_MANS += nbdkit-mirror-qmp.7
 CLEANFILES += \
@@ -27,6 +28,9 @@ nbdkit-mirror-filter.1: filters/mirror/nbdkit-mirror-filter.pod
 nbdkit-mirror-intent.5: docs/nbdkit-mirror-intent.pod
 	$(AM_V_GEN)$(pod2man) -s 5 -n nbdkit-mirror-intent \
 	  $(srcdir)/docs/nbdkit-mirror-intent.pod $@
+nbdkit-uring-plugin.1: plugin/nbdkit-uring-plugin.pod
+	$(AM_V_GEN)$(pod2man) -s 1 -n nbdkit-uring-plugin \
+	  $(srcdir)/plugin/nbdkit-uring-plugin.pod $@
 nbdkit-mirror-qmp.7: docs/nbdkit-mirror-qmp.pod
 	$(AM_V_GEN)$(pod2man) -s 7 -n nbdkit-mirror-qmp \
 	  $(srcdir)/docs/nbdkit-mirror-qmp.pod $@
