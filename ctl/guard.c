@@ -73,9 +73,11 @@ guard_main (int fd)
 
   prctl (PR_SET_NAME, "nbdmirror-guard");
   setpgid (0, 0);               /* a terminal's signals are not for it */
-  close (STDIN_FILENO);
-  close (STDOUT_FILENO);
-  close (STDERR_FILENO);
+  /* Nor is what we have inherited: the locks of disks, which the next run would
+   * find taken as long as this lives, and sockets.
+   */
+  close_range (0, (unsigned) fd - 1, 0);
+  close_range ((unsigned) fd + 1, ~0u, 0);
   do {
     n = read (fd, &pid, sizeof pid);
     if (n == sizeof pid)

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 import nbd  # noqa: E402
 from mirrortest import STRESS, Test, wait_for  # noqa: E402
 from runtest import (Run, ended, make_disk, processes,  # noqa: E402
-                     read_disk)
+                     read_disk, refused)
 
 SIZE = 4 << 20
 DATA = os.urandom(1 << 20)
@@ -122,6 +122,16 @@ def check_restart(t):
         run.expect(1, "the proxy did not start: nbdkit ended with status 1")
     os.rename(t.path("gone.img"), t.path("s.img"))
     ended(t)
+    # A target of which the file says that it is equal must be there, and be the
+    # same one.
+    make_disk(t, "other.img", SIZE)
+    refused(t, "s.img", "other.img", "--bitmap", "map", lines=2,
+            text="is of another target")
+    assert read_disk(t, "other.img") == bytes(SIZE)
+    os.unlink(t.path("again.img"))
+    refused(t, "s.img", "again.img", "--bitmap", "map",
+            text="does not exist, but the intent file map says")
+    assert not os.path.exists(t.path("again.img"))
 
 
 def check_target_killed(t):
