@@ -93,7 +93,7 @@ def given_up(t, mode, point, gone):
         s.quiet(load)           # no request has failed
         s.qmp.close()
         t.kill("proxy")
-        t.stop("target")
+        s.fence()
         s.restarted(everything=True)
 
 
@@ -185,7 +185,7 @@ def broken(t, mode, killed):
                     h.h.shutdown()
                 s.qmp.close()
                 t.kill("proxy")
-                t.stop("target")
+                s.fence()
                 check_recorded(b.aside, s.source, s.disk)
                 os.rename(b.aside, s.file)
                 s.restarted(everything=False)
@@ -221,7 +221,7 @@ def pivot_fails(t, mode):
         assert dirty_ranges(s.file) == [(0, SIZE)]
         s.qmp.close()
         t.kill("proxy")
-        t.stop("target")
+        s.fence()
         s.restarted(everything=True)
 
 
@@ -247,7 +247,7 @@ def pivot_unknown(t, mode, killed):
             if killed:
                 s.qmp.close()
                 t.kill("proxy")
-                t.stop("target")
+                s.fence()
                 assert not list(differing(s.source, s.disk)), "they differ"
                 os.rename(b.aside, s.file)
                 s.start()

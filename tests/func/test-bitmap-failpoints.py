@@ -88,10 +88,9 @@ class Dying(Scene):
         return self.t.servers["proxy"]
 
     def dead(self):
-        """It is.  What the target has been sent is done, or never will be.
-        """
+        """It is; the target after it."""
         self.t.kill("proxy")
-        self.t.stop("target")
+        self.fence()
         return check_recorded(self.file, self.source, self.disk)
 
 

@@ -51,10 +51,10 @@ class Killed(Scene):
             self.rng.choice([0, 2, 10]))
 
     def kill(self):
-        """Both, the target in order."""
+        """Both, the target after the proxy."""
         self.qmp.close()
         self.t.kill("proxy")
-        self.t.stop("target")
+        self.fence()
         return check_recorded(self.file, self.source, self.disk)
 
     def round(self):

@@ -94,6 +94,15 @@ class Scene:
                              *("%s=%s" % x for x in self.keys.items()),
                              start=start)
 
+    def fence(self):
+        """End the target after a proxy that was killed: what that has sent is
+        done, or never will be.  nbdkit 1.32 may have done so itself (see
+        qemu_target)."""
+        process = self.t.servers.pop("target")
+        process.terminate()
+        status = process.wait(20 * SLOW)
+        assert status in (0, -signal.SIGABRT), status
+
     def mirror(self, *args, **keys):
         self.proxy(*args, **keys)
         self.qmp = self.t.qmp(timeout=WAIT)
