@@ -74,6 +74,7 @@ tests_lib_keep_locales_la_LDFLAGS = \
 stress_tests = \
 	tests/func/test-background.sh \
 	tests/func/test-background-never-waits.sh \
+	tests/func/test-bitmap-ends.py \
 	tests/func/test-bitmap-errors.py \
 	tests/func/test-bitmap-failpoints.py \
 	tests/func/test-bitmap-kill.py \

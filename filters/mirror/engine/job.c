@@ -171,7 +171,7 @@ rest (struct job *job, bool settled)
   uint64_t ns = settled ? SLOW_TICK_NS : TICK_NS, now = job_now_ns (job);
 
   if (job->cancel || job->lost || job->session.fresh || job->stop_wanted ||
-      job->fail_err != 0)
+      job->fail_err != 0 || job->closing)
     return;
   if (job->tidy_due_ns > now && job->tidy_due_ns < now + ns)
     ns = job->tidy_due_ns - now;
