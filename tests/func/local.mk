@@ -99,6 +99,7 @@ stress_tests = \
 	tests/func/test-pivot.py \
 	tests/func/test-pivot-faults.py \
 	tests/func/test-run-again.py \
+	tests/func/test-run-delta.py \
 	tests/func/test-policies.py \
 	tests/func/test-start-race.py \
 	tests/func/test-target-dies.sh \
