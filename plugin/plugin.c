@@ -78,6 +78,23 @@ parse_choice (const char *key, const char *value, enum choice *choice)
 }
 
 static int
+parse_depth (const char *key, const char *value)
+{
+  unsigned long n;
+  char *end;
+
+  errno = 0;
+  n = strtoul (value, &end, 10);
+  if (errno == 0 && *end == 0 && *value >= '0' && *value <= '9' && n >= 1 &&
+      n <= QUEUE_DEPTH_MAX) {
+    shared.queue_depth = (unsigned) n;
+    return 0;
+  }
+  nbdkit_error ("%s=%s: allowed are 1 to %d", key, value, QUEUE_DEPTH_MAX);
+  return -1;
+}
+
+static int
 uring_config (const char *key, const char *value)
 {
   if (strcmp (key, "file") == 0) {
@@ -92,15 +109,8 @@ uring_config (const char *key, const char *value)
     return parse_choice (key, value, &shared.direct);
   if (strcmp (key, "uring") == 0)
     return parse_choice (key, value, &uring);
-  if (strcmp (key, "queue-depth") == 0) {
-    if (nbdkit_parse_unsigned (key, value, &shared.queue_depth) < 0)
-      return -1;
-    if (shared.queue_depth >= 1 && shared.queue_depth <= QUEUE_DEPTH_MAX)
-      return 0;
-    nbdkit_error ("queue-depth=%s: allowed are 1 to %d", value,
-                  QUEUE_DEPTH_MAX);
-    return -1;
-  }
+  if (strcmp (key, "queue-depth") == 0)
+    return parse_depth (key, value);
   if (strcmp (key, "cache") == 0) {
     cache_given = true;
     shared.drop_cache = strcmp (value, "none") == 0;

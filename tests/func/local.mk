@@ -64,6 +64,10 @@ tests_tools_lossy_plugin_la_LDFLAGS = \
 	-module -avoid-version -shared -rpath /nowhere
 tests_tools_lossy_plugin_la_LIBADD = -lpthread
 
+check_PROGRAMS += tests/tools/no-uring
+tests_tools_no_uring_SOURCES = tests/tools/no-uring.c
+tests_tools_no_uring_CFLAGS = $(tool_cflags)
+
 check_LTLIBRARIES += tests/lib/keep-locales.la
 tests_lib_keep_locales_la_SOURCES = tests/lib/keep-locales.c
 tests_lib_keep_locales_la_CFLAGS = $(tool_cflags)
@@ -107,6 +111,13 @@ stress_tests = \
 	tests/func/test-target-matrix.py \
 	tests/func/test-verify.py \
 	tests/func/test-write-blocking.sh
+
+# The plugin uring.
+uring_tests = \
+	tests/func/test-uring-refused.py \
+	tests/func/test-uring-same.py
+
+stress_tests += $(uring_tests)
 
 func_tests = \
 	$(stress_tests) \
@@ -186,6 +197,7 @@ EXTRA_DIST += \
 	tests/lib/qmpreplay.py \
 	tests/lib/runtest.py \
 	tests/lib/unitfile.py \
+	tests/lib/uringtest.py \
 	tests/lib/under-load.sh \
 	tests/tools/chaosconn.py \
 	tests/tools/chaosproxy.py \
