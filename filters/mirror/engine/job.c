@@ -164,14 +164,17 @@ look (struct job *job)
   return r;
 }
 
+/* seen: what was wanted when this round began; what is wanted since has woken
+ * nobody.
+ */
 static void
-rest (struct job *job, bool settled)
+rest (struct job *job, bool settled, enum halt_kind seen)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
   uint64_t ns = settled ? SLOW_TICK_NS : TICK_NS, now = job_now_ns (job);
 
   if (job->cancel || job->lost || job->session.fresh || job->stop_wanted ||
-      job->fail_err != 0 || job->closing)
+      job->fail_err != 0 || job->closing || job->wanted != seen)
     return;
   if (job->tidy_due_ns > now && job->tidy_due_ns < now + ns)
     ns = job->tidy_due_ns - now;
@@ -243,7 +246,7 @@ job_round (struct job *job)
       settled = settle (job, r.write_blocking, r.ready);
     job_tidy (job);
   }
-  rest (job, settled);
+  rest (job, settled, r.wanted);
   return true;
 }
 
