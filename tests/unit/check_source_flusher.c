@@ -40,6 +40,7 @@ static struct source_flusher *f;
 /* What has been told to be lost: protected by src.lock. */
 static bool told[GRANULES];
 static bool block_lost;
+static bool ask_again;          /* lost calls; constant while it may be called */
 static unsigned in_lost;
 
 static int
@@ -60,14 +61,24 @@ src_flush (struct source *source)
 
 static const struct source_ops src_ops = { .flush = src_flush };
 
-/* Without locks: it may call. */
+static struct range
+granules (unsigned first, unsigned n)
+{
+  struct range r = { first * GRAN, (first + n) * GRAN };
+
+  if (r.end > SIZE)
+    r.end = SIZE;
+  return r;
+}
+
 static void
 lost (void *opaque, struct range r)
 {
   uint64_t i;
 
   (void) opaque;
-  source_flusher_acked (f, r, 0);       /* it is in V already */
+  if (ask_again)
+    source_flusher_acked (f, granules (9, 1), source_flusher_stamp (f));
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src.lock);
   ck_assert (!range_empty (r) && r.end <= SIZE);
   for (i = r.start / GRAN; i * GRAN < r.end; ++i)
@@ -88,6 +99,7 @@ setup (void)
   mutex_init (&src.lock);
   cond_init (&src.changed);
   memset (told, 0, sizeof told);
+  ask_again = false;
   f = source_flusher_new (SIZE, GRAN, lost, NULL);
   ck_assert_ptr_nonnull (f);
 }
@@ -113,16 +125,6 @@ setup_flushed (void)
 {
   setup ();
   ck_assert_int_eq (flush (0), 0);
-}
-
-static struct range
-granules (unsigned first, unsigned n)
-{
-  struct range r = { first * GRAN, (first + n) * GRAN };
-
-  if (r.end > SIZE)
-    r.end = SIZE;
-  return r;
 }
 
 static void
@@ -232,6 +234,18 @@ START_TEST (a_failed_fua)
   ck_assert_int_eq (flush (0), 0);
   source_flusher_failed (f);
   TOLD ();
+}
+END_TEST
+
+/* It is told without locks: who is told may call. */
+START_TEST (lost_may_call)
+{
+  ask_again = true;
+  ack (1);
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  TOLD (1, );
+  source_flusher_failed (f);
+  TOLD (1, 9, );
 }
 END_TEST
 
@@ -519,6 +533,7 @@ main (void)
   tcase_add_test (tc, a_failure_keeps_it);
   tcase_add_test (tc, a_failure_since_the_stamp);
   tcase_add_test (tc, a_failed_fua);
+  tcase_add_test (tc, lost_may_call);
   tcase_add_test (tc, a_flush_covers_what_was_before_it);
   tcase_add_test (tc, all_of_it_is_lost);
   tcase_add_test (tc, the_next_one_is_shared);

@@ -385,20 +385,22 @@ fake_covers (struct fake *f, struct range r)
   static __thread struct image im;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
   CLEANUP_FREE char *bytes = malloc (f->size);
-  size_t i;
+  const char *const layers[] = { f->medium, f->older, f->cache };
+  size_t i, layer;
 
   if (f->gone)
     return true;
   ck_assert_ptr_nonnull (bytes);
-  memcpy (bytes, f->medium, f->size);
-  image_read (&im, bytes, f->size);
-  if (!image_covers (&im, r))
-    return false;
-  for (i = 0; i < f->size / FAKE_SECTOR; ++i)
-    if (f->sector[i] != CERTAIN)
-      take (bytes, f->cache, i);
-  image_read (&im, bytes, f->size);
-  return image_covers (&im, r);
+  for (layer = 0; layer < 3; ++layer) {
+    memcpy (bytes, f->medium, f->size);
+    for (i = 0; i < f->size / FAKE_SECTOR; ++i)
+      if (f->sector[i] != CERTAIN)
+        take (bytes, layers[layer], i);
+    image_read (&im, bytes, f->size);
+    if (!image_covers (&im, r))
+      return false;
+  }
+  return true;
 }
 
 void

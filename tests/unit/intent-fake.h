@@ -104,8 +104,8 @@ extern void fake_each_image (struct fake *f,
                              void (*fn) (void *opaque, const struct image *im),
                              void *opaque);
 
-/* Does W have r, if the power fails now?  Looks at two images: all absent and
- * all there.
+/* Does W have r, if the power fails now?  Looks at three images: all absent, all
+ * there, and all as it was written before the latest time.
  */
 extern bool fake_covers (struct fake *f, struct range r);
 
