@@ -512,6 +512,7 @@ source_extents (struct source *s, struct range r, extent_fn *fn,
   if (range_empty (r) || r.end > w->size)
     sched_fail ("legs", "extents of the source out of range");
   check_still_used (w);
+  maybe_slow (w);
   sched_yield_here ();
   if (sched_percent (w->faults.source_error))
     return -EIO;
