@@ -305,8 +305,9 @@ scenario_skip (struct profile *p)
   p->detect_percent = 50;
   p->write_blocking_percent = 30;
   p->mode_percent = 30;
+  p->needs_flush = true;
   p->faults.evict = 10;
-  p->faults.flush_error = (unsigned) draw (2) * 20;
+  p->faults.flush_error = (unsigned) draw (2) * 60;
   p->faults.target_error = (unsigned) draw (2) * 20;
 }
 
@@ -378,6 +379,7 @@ void
 scenario_pivot_back (struct profile *p)
 {
   scenario_pivot (p);
+  p->flushes = 0;       /* they would make good what has been forgotten */
   p->ops = 40;
   p->orders = 10;
   p->pivot_percent = 80;
