@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The chaos proxy does what it is told, when it is told, and nothing else."""
 
+import errno
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -248,6 +250,42 @@ def errors(t, chaos):
     direct.shutdown()
 
 
+def receive(sock, count):
+    data = b""
+    while len(data) < count:
+        more = sock.recv(count - len(data))
+        assert more, "an end after %r" % data
+        data += more
+    return data
+
+
+def extended(t):
+    """The headers that newer versions of libnbd and QEMU agree upon."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(t.path("newer.sock"))
+        listener.listen()
+        chaos = Chaos(t, "extended", "newer")
+        ours = socket.socket(socket.AF_UNIX)
+        ours.connect(t.path("extended.sock"))
+        theirs, _ = listener.accept()
+    with ours, theirs:
+        for sock in ours, theirs:
+            sock.settimeout(20 * SLOW)
+        flags = struct.pack(">I", 3)
+        trim = struct.pack(">IHHQQQ", 0x21e41c71, 0, 4, 6, 0, 1 << 40)
+        write = struct.pack(">IHHQQQ", 0x21e41c71, 32, 1, 7, 4096, 512)
+        rule = chaos.at("trim 1 then write 1 fail")
+        ours.sendall(flags + trim + write + bytes(512))
+        assert receive(theirs, 36) == flags + trim
+        chaos.wait(rule)
+        assert receive(ours, 38) == struct.pack(
+            ">IHHQQQIH", 0x6e8a278c, 1, 0x8001, 7, 4096, 6, errno.EIO, 0)
+        rule = chaos.at("trim-reply 1 cut")
+        theirs.sendall(struct.pack(">IHHQQQ", 0x6e8a278c, 1, 0, 6, 0, 0))
+        chaos.wait(rule)
+        assert ours.recv(1) == b"", "the reply went through"
+
+
 def refusals(chaos):
     for line in ("", "nonsense", "at", "at cut", "at write cut", "at write 0 "
                  "cut", "at read-reply 1 hold", "at up-bytes 5 hold",
@@ -316,6 +354,7 @@ with Test() as t:
     delays(c)
     ghosts(t, c)
     errors(t, c)
+    extended(t)
     refusals(c)
     tcp(t)
     speed(t, c)

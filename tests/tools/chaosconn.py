@@ -2,7 +2,7 @@
 """One connection through the chaos proxy; see chaosproxy.py.
 
 NBD is understood as far as frames go: fixed newstyle, simple and structured
-replies.  What is not (TLS) is forwarded as bytes.
+replies, extended headers.  What is not (TLS) is forwarded as bytes.
 
 Each connection has two pumps, one for each direction, and a delayer for each
 direction that was ever delayed.  Sockets do not block; who waits for one waits
@@ -23,12 +23,15 @@ KINDS = ("read", "write", "disc", "flush", "trim", "cache", "zero", "status")
 REQUEST = 0x25609513
 SIMPLE = 0x67446698
 STRUCTURED = 0x668e33ef
+EXTENDED_REQUEST = 0x21e41c71   # what libnbd 1.18 and QEMU 8.2 agree upon
+EXTENDED = 0x6e8a278c
 OPTION = 0x49484156             # the first half of IHAVEOPT
 OPTION_REPLY = 0x0003e889       # ... and of its reply
 GREETING = 0x4e42444d           # ... and of NBDMAGIC
 OPT_EXPORT_NAME = 1
 OPT_STARTTLS = 5
 FLAG_NO_ZEROES = 2
+FLAG_PAYLOAD = 32               # of a request with an extended header
 DONE = 1
 ERROR_TYPE = 0x8000
 MAX_FRAME = 64 << 20
@@ -107,7 +110,8 @@ class Connection:
         self.server = Wire(server, self)
         self.to = {"up": self.server, "down": self.client}
         self.writing = {"up": threading.Lock(), "down": threading.Lock()}
-        self.cookies = {}       # in flight: [kind, length of a read]
+        self.cookies = {}       # in flight: [kind, length of a read, offset]
+        self.extended = False   # the headers
         self.held = []          # frames, with their cookies
         self.dead = False       # the client's side has been closed
         self.ghost = False      # ... but the server's has not
@@ -162,17 +166,19 @@ class Connection:
             if option == OPT_STARTTLS:
                 self.raw = True
             return frame, [], None
-        if magic != REQUEST:
+        if magic not in (REQUEST, EXTENDED_REQUEST):
             self.raw = True
             return frame, [], None
-        wire.read(24, frame)
-        _, kind, cookie, _, length = struct.unpack(">HHQQI", frame[4:])
-        if kind == 1:
+        self.extended = magic == EXTENDED_REQUEST
+        wire.read(28 if self.extended else 24, frame)
+        flags, kind, cookie, offset, length = struct.unpack(
+            ">HHQQQ" if self.extended else ">HHQQI", frame[4:])
+        if kind == 1 or self.extended and flags & FLAG_PAYLOAD:
             wire.read(length, frame)
         name = KINDS[kind] if kind < len(KINDS) else "unknown"
         with self.proxy.lock:
             if kind != 2:       # a disconnect has no reply
-                self.cookies[cookie] = [name, length]
+                self.cookies[cookie] = [name, length, offset]
             self.proxy.stats.requests[name] += 1
         return frame, ["any", name], cookie
 
@@ -191,13 +197,15 @@ class Connection:
         if magic == SIMPLE:
             wire.read(12, frame)
             error, cookie = struct.unpack(">IQ", frame[4:])
-            name, length = self.cookies.get(cookie, ["unknown", 0])
+            name, length, _ = self.cookies.get(cookie, ["unknown", 0, 0])
             if name == "read" and error == 0:
                 wire.read(length, frame)
             done = True
-        elif magic == STRUCTURED:
-            wire.read(16, frame)
-            flags, kind, cookie, length = struct.unpack(">HHQI", frame[4:])
+        elif magic in (STRUCTURED, EXTENDED):
+            wire.read(28 if magic == EXTENDED else 16, frame)
+            flags, kind, cookie = struct.unpack(">HHQ", frame[4:16])
+            length, = struct.unpack(">Q" if magic == EXTENDED else ">I",
+                                    frame[-8 if magic == EXTENDED else -4:])
             wire.read(length, frame)
             name = self.cookies.get(cookie, ["unknown"])[0]
             error = kind & ERROR_TYPE
@@ -237,9 +245,14 @@ class Connection:
     def answer_eio(self, cookie):
         """Instead of the server."""
         with self.proxy.lock:
-            name, _ = self.cookies.pop(cookie)
+            name, _, offset = self.cookies.pop(cookie)
             self.proxy.stats.errors[name] += 1
-        self.write("down", struct.pack(">IIQ", SIMPLE, errno.EIO, cookie))
+        if self.extended:
+            answer = struct.pack(">IHHQQQIH", EXTENDED, DONE, ERROR_TYPE | 1,
+                                 cookie, offset, 6, errno.EIO, 0)
+        else:
+            answer = struct.pack(">IIQ", SIMPLE, errno.EIO, cookie)
+        self.write("down", answer)
 
     def end_direction(self, way):
         """Its end is told to the receiver: a client that has sent all still
