@@ -76,10 +76,12 @@ fi
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 
 # in_chroot COMMAND...: until the command ends, whatever it leaves behind.
+# Its root is a mount, else a test could not have a mount namespace of its own.
 in_chroot ()
 {
   unshare --mount --pid --fork --kill-child -- bash -c '
     root=$1; shift
+    mount --bind "$root" "$root" &&
     mount -t proc proc "$root/proc" &&
     mount -t sysfs -o ro sysfs "$root/sys" &&
     mount --rbind /dev "$root/dev" &&
