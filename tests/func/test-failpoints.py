@@ -4,6 +4,7 @@
 build with --enable-failpoints."""
 
 import os
+import signal
 import subprocess
 import sys
 
