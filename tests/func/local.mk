@@ -115,7 +115,8 @@ stress_tests = \
 # The plugin uring.
 uring_tests = \
 	tests/func/test-uring-refused.py \
-	tests/func/test-uring-same.py
+	tests/func/test-uring-same.py \
+	tests/func/test-uring-trouble.py
 
 stress_tests += $(uring_tests)
 

@@ -185,4 +185,27 @@ check_target_peer_CPPFLAGS = $(target_cppflags)
 check_target_peer_CFLAGS = $(unit_cflags)
 check_target_peer_LDADD = $(target_ldadd)
 
+# The plugin uring.  What its system calls answer is the test's choice.
+plugin_tests = check_blocklock check_uring
+check_PROGRAMS += $(plugin_tests)
+TESTS += $(plugin_tests)
+plugin_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/plugin $(LIBURING_CFLAGS)
+plugin_ldadd = liburing-plugin.la libsync-posix.la $(LIBURING_LIBS) \
+	$(CHECK_LIBS) -lpthread
+
+check_blocklock_SOURCES = tests/unit/check_blocklock.c
+check_blocklock_CPPFLAGS = $(plugin_cppflags)
+check_blocklock_CFLAGS = $(unit_cflags)
+check_blocklock_LDADD = $(plugin_ldadd)
+
+check_uring_SOURCES = tests/unit/check_uring.c
+check_uring_CPPFLAGS = $(plugin_cppflags)
+check_uring_CFLAGS = $(unit_cflags)
+check_uring_LDFLAGS = -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2
+if HAVE_LIBURING
+check_uring_LDFLAGS += -Wl,--wrap=io_uring_submit \
+	-Wl,--wrap=io_uring_submit_and_wait
+endif
+check_uring_LDADD = $(plugin_ldadd)
+
 endif HAVE_CHECK
