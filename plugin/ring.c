@@ -123,7 +123,7 @@ ring_pool_destroy (struct ring_pool *p)
 struct ring *
 ring_get (struct ring_pool *p, int *error)
 {
-  struct ring *ring;
+  struct ring *ring = NULL;
 
   *error = 0;
   if (!p->enabled)
