@@ -70,14 +70,16 @@ fill_pair (struct job *job, const struct job_params *params,
   return p->flusher && p->source_flusher ? 0 : -ENOMEM;
 }
 
-/* What the file says of a mirror that was running.  Unless it was closed in
- * order some of it may still change by itself (rule I9).
+/* What the file says of a mirror that was running: D, and what of the source may
+ * not be durable yet.  Unless it was closed in order some of it may still change
+ * by itself (rule I9).
  */
 static void
 take_clean (void *opaque, struct range r)
 {
   const struct job *job = opaque;
 
+  source_flusher_acked (job->pair.source_flusher, r, 0);
   dirty_set (job->pair.dirty, r);
 }
 
@@ -86,7 +88,15 @@ take_unclean (void *opaque, struct range r)
 {
   const struct job *job = opaque;
 
+  source_flusher_acked (job->pair.source_flusher, r, 0);
   suspects_add (job->pair.suspects, r, job_now_ns (job));
+}
+
+static void
+take_recorded (struct job *job, bool in_order)
+{
+  source_flusher_empty (job->pair.source_flusher);
+  intent_each (job->pair.intent, in_order ? take_clean : take_unclean, job);
 }
 
 void
@@ -168,8 +178,7 @@ job_new (struct mirror *m, const struct job_params *params,
   if (*err == 0 && target && params->sync == SYNC_NONE)
     job_doubt_cache (job);
   if (*err == 0 && job->resumed)
-    intent_each (job->pair.intent,
-                 params->in_order ? take_clean : take_unclean, job);
+    take_recorded (job, params->in_order);
   if (*err == 0)
     *err = job_make_verifier (job);
   if (*err == 0)

@@ -76,6 +76,14 @@ source_flusher_free (struct source_flusher *f)
   free (f);
 }
 
+void
+source_flusher_empty (struct source_flusher *f)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  dirty_clear_all (f->unflushed[f->growing]);
+}
+
 uint64_t
 source_flusher_stamp (struct source_flusher *f)
 {

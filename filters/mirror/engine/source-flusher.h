@@ -34,6 +34,9 @@ source_flusher_new (uint64_t size, uint64_t granularity,
                     void *opaque);
 extern void source_flusher_free (struct source_flusher *f);     /* or NULL */
 
+/* Before anything else: V is nothing, but for what source_flusher_acked says. */
+extern void source_flusher_empty (struct source_flusher *f);
+
 /* To be asked before a change is submitted, and given to the next. */
 extern uint64_t source_flusher_stamp (struct source_flusher *f);
 
