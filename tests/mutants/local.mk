@@ -115,6 +115,7 @@ EXTRA_DIST += \
 	tests/mutants/source-block-not-marked.patch \
 	tests/mutants/source-flush-forgets-after-failure.patch \
 	tests/mutants/source-flush-not-marked.patch \
+	tests/mutants/source-flush-ignores-fua-in-flight.patch \
 	tests/mutants/source-fua-failure-ignored.patch \
 	tests/mutants/source-stamp-ignored.patch \
 	tests/mutants/split-tail-hides-error.patch \

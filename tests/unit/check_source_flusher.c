@@ -90,6 +90,13 @@ lost (void *opaque, struct range r)
   in_lost--;
 }
 
+/* A change with FUA that fails. */
+static void
+fail_fua (void)
+{
+  source_flusher_end_fua (f, source_flusher_begin_fua (f), true);
+}
+
 static void
 setup (void)
 {
@@ -225,14 +232,14 @@ START_TEST (a_failed_fua)
 
   ack (1);
   ack (2);
-  source_flusher_failed (f);
+  fail_fua ();
   TOLD (1, 2, );
   ck_assert_int_eq (source_flusher_acked (f, granules (7, 1), stamp), -EIO);
-  source_flusher_failed (f);
+  fail_fua ();
   TOLD (1, 2, 7, );
   ck_assert_uint_eq (src.flushes, 1);
   ck_assert_int_eq (flush (0), 0);
-  source_flusher_failed (f);
+  fail_fua ();
   TOLD ();
 }
 END_TEST
@@ -244,7 +251,7 @@ START_TEST (lost_may_call)
   ack (1);
   ck_assert_int_eq (flush (-EIO), -EIO);
   TOLD (1, );
-  source_flusher_failed (f);
+  fail_fua ();
   TOLD (1, 9, );
 }
 END_TEST
@@ -253,7 +260,7 @@ END_TEST
 
 struct caller {
   struct thread thread;
-  bool fua;                     /* source_flusher_failed, else a flush */
+  bool fua;                     /* fail_fua, else a flush */
   int result;
   _Atomic bool begun, done;
 };
@@ -265,7 +272,7 @@ caller_main (void *vp)
 
   atomic_store (&c->begun, true);
   if (c->fua)
-    source_flusher_failed (f);
+    fail_fua ();
   else
     c->result = source_flusher_flush (f, &src.source);
   atomic_store (&c->done, true);
@@ -299,6 +306,31 @@ join (struct caller *c)
   thread_join (&c->thread);
   return c->result;
 }
+
+/* One that has not begun is not waited for, one that is in flight is: the flush
+ * may be good because the other one has been told.
+ */
+START_TEST (a_fua_in_flight)
+{
+  unsigned first = source_flusher_begin_fua (f), second;
+  struct caller c;
+
+  ack (1);
+  start (&c, false);
+  let_run (&c);
+  ck_assert (!atomic_load (&c.done));
+  second = source_flusher_begin_fua (f);
+  source_flusher_end_fua (f, first, true);
+  ck_assert_int_eq (join (&c), 0);
+  TOLD (1, );
+  source_flusher_end_fua (f, second, false);
+
+  /* It stayed in V, until a flush proves it. */
+  ck_assert_int_eq (flush (0), 0);
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  TOLD ();
+}
+END_TEST
 
 static void
 wait_blocked (const unsigned *n)
@@ -538,6 +570,7 @@ main (void)
   tcase_add_test (tc, all_of_it_is_lost);
   tcase_add_test (tc, the_next_one_is_shared);
   tcase_add_test (tc, a_failed_fua_spoils_a_flush);
+  tcase_add_test (tc, a_fua_in_flight);
   tcase_add_loop_test (tc, a_failed_fua_after_another_failure, 0, 2);
   tcase_add_test (tc, nobody_loses_without_being_told);
   suite_add_tcase (s, tc);

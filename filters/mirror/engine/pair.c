@@ -121,13 +121,11 @@ pair_source_acked (struct pair *p, const struct source *source,
 
 void
 pair_source_failed (struct pair *p, const struct source *source,
-                    struct range r, unsigned flags)
+                    struct range r)
 {
   if (source->block > 1)
     r = range_outer (r, source->block, p->size);
   pair_mark_suspect (p, r);
-  if ((flags & LEG_FUA) && source->can_flush)
-    source_flusher_failed (p->source_flusher);
 }
 
 int

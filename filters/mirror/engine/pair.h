@@ -95,7 +95,7 @@ extern void pair_source_acked (struct pair *p, const struct source *source,
                                struct range r, unsigned flags,
                                uint64_t stamp);
 extern void pair_source_failed (struct pair *p, const struct source *source,
-                                struct range r, unsigned flags);
+                                struct range r);
 
 /* Flush the source for a client; on failure V is suspect. */
 extern int pair_flush_source (struct pair *p, struct source *source);

@@ -28,13 +28,14 @@ struct source_flusher {
   _Atomic uint64_t bad;         /* flushes that failed; changed under lock */
 
   struct mutex lock;
-  struct cond ended;            /* running became false */
+  struct cond ended;            /* any of what follows has changed */
 
   /* Protected by lock. */
   struct dirty *unflushed[2];
   int growing;                  /* index; the other is set aside */
   bool running;
   uint64_t spoilt, told;        /* how often V was to be lost, and has been */
+  unsigned fua[2], turn;        /* changes with FUA in flight, by turns */
   struct waiter *queue;         /* share the next flush */
 };
 
@@ -126,6 +127,22 @@ lose_locked (struct source_flusher *f)
   } while (f->told < f->spoilt);
 }
 
+/* Changes with FUA that are in flight now have ended; not those that begin
+ * meanwhile, of which there may always be some.
+ */
+static void
+wait_fua_locked (struct source_flusher *f)
+{
+  unsigned old;
+
+  while (f->fua[!f->turn] > 0)
+    cond_wait (&f->ended, &f->lock);
+  old = f->turn;
+  f->turn = !old;
+  while (f->fua[old] > 0)
+    cond_wait (&f->ended, &f->lock);
+}
+
 /* Lead a flush, for all who are waiting for one to begin. */
 static int
 lead_locked (struct source_flusher *f, struct source *source)
@@ -139,6 +156,8 @@ lead_locked (struct source_flusher *f, struct source *source)
   mutex_unlock (&f->lock);
   r = source->ops->flush (source);
   mutex_lock (&f->lock);
+  if (r == 0)
+    wait_fua_locked (f);
   if (r < 0 || f->told < f->spoilt)
     lose_locked (f);
   else
@@ -153,11 +172,19 @@ lead_locked (struct source_flusher *f, struct source *source)
   return r;
 }
 
-/* A flush that is in flight may be good because the other one has been told. */
-void
-source_flusher_failed (struct source_flusher *f)
+unsigned
+source_flusher_begin_fua (struct source_flusher *f)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  f->fua[f->turn]++;
+  return f->turn;
+}
+
+/* V may be lost; returns when that has been told. */
+static void
+failed_locked (struct source_flusher *f)
+{
   const uint64_t mine = ++f->spoilt;
 
   if (!f->running) {
@@ -168,6 +195,19 @@ source_flusher_failed (struct source_flusher *f)
   }
   while (f->told < mine)
     cond_wait (&f->ended, &f->lock);
+}
+
+/* Counting out and saying that it has failed are one step. */
+void
+source_flusher_end_fua (struct source_flusher *f, unsigned number, bool failed)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  assert (f->fua[number] > 0);
+  if (--f->fua[number] == 0)
+    cond_broadcast (&f->ended);
+  if (failed)
+    failed_locked (f);
 }
 
 int

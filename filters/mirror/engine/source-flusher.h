@@ -17,6 +17,7 @@
 #ifndef MIRROR_SOURCE_FLUSHER_H
 #define MIRROR_SOURCE_FLUSHER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "legs.h"
@@ -47,10 +48,14 @@ extern uint64_t source_flusher_stamp (struct source_flusher *f);
 extern int source_flusher_acked (struct source_flusher *f, struct range r,
                                  uint64_t stamp);
 
-/* A change with FUA has failed.  What failed may have been the flush in it, and
- * that error is told but once: V may be lost as by a failed flush.
+/* A change with FUA has a flush in it, which may be told of an error that is
+ * told but once: then V may be lost as by a failed flush, whatever one that ran
+ * at the same time has said.  So it is counted in before it is submitted, and
+ * out, with the number that the first has returned, when it has ended.
  */
-extern void source_flusher_failed (struct source_flusher *f);
+extern unsigned source_flusher_begin_fua (struct source_flusher *f);
+extern void source_flusher_end_fua (struct source_flusher *f, unsigned number,
+                                    bool failed);
 
 /* Flush; blocks until a flush that began after the call has ended.  0 or
  * -errno.

@@ -107,6 +107,30 @@ mark_dirtied (struct pair *p, struct range r, uint64_t before)
     atomic_fetch_add (&p->counters.dirtied_bytes, n - before);
 }
 
+/* A fast zero that would not be fast has changed nothing. */
+static bool
+was_refused (const struct request *req, int result)
+{
+  return result == -ENOTSUP && (req->flags & LEG_FAST_ZERO);
+}
+
+/* The source does it. */
+static int
+change_source (struct pair *p, struct source *source,
+               const struct request *req)
+{
+  unsigned number;
+  int r;
+
+  if (!(req->flags & LEG_FUA) || !source->can_flush)
+    return request_plain (source, req);
+  number = source_flusher_begin_fua (p->source_flusher);
+  r = request_plain (source, req);
+  source_flusher_end_fua (p->source_flusher, number,
+                          r < 0 && !was_refused (req, r));
+  return r;
+}
+
 int
 request_track (struct pair *p, struct source *source,
                const struct request *req)
@@ -119,11 +143,10 @@ request_track (struct pair *p, struct source *source,
     return r;
   reasons_raise (&p->reasons, 1);
   stamp = source_flusher_stamp (p->source_flusher);
-  r = request_plain (source, req);
-  /* A refused fast zero has changed nothing. */
-  if (!(r == -ENOTSUP && (req->flags & LEG_FAST_ZERO))) {
+  r = change_source (p, source, req);
+  if (!was_refused (req, r)) {
     if (r < 0)
-      pair_source_failed (p, source, range, req->flags);
+      pair_source_failed (p, source, range);
     else {
       mark_dirtied (p, range, 0);
       pair_source_acked (p, source, range, req->flags, stamp);
@@ -164,7 +187,7 @@ source_leg (struct pair *p, struct source *source, const struct request *req,
   int r;
 
   waits_change (p->waits, wait, WAIT_SOURCE, pair_now_ns (p));
-  r = request_plain (source, req);
+  r = change_source (p, source, req);
   waits_change (p->waits, wait, WAIT_TARGET, pair_now_ns (p));
   return r;
 }
@@ -214,13 +237,13 @@ mark_failure (struct pair *p, struct source *source,
 {
   struct range r = request_range (req);
 
-  if (result == -ENOTSUP && (req->flags & LEG_FAST_ZERO)) {
+  if (was_refused (req, result)) {
     /* Nothing has changed on either leg: only what was cleared is marked. */
     if (claimed > 0)
       pair_mark (p, range_inner (r, p->granularity, p->size));
   }
   else if (result < 0)
-    pair_source_failed (p, source, r, req->flags);
+    pair_source_failed (p, source, r);
   else if (no_reply)
     pair_mark_suspect (p, r);
   else
