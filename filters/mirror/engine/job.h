@@ -258,6 +258,12 @@ extern void job_unpin (struct job *job);
  */
 extern void job_mark_all (struct mirror *m);
 
+/* ... A flush, or FUA, that entered without a job has failed.  If there is one by
+ * now the source may lose what it has been given since, and that error is told
+ * but once.  The same.
+ */
+extern void job_source_lost (struct mirror *m);
+
 /* mirror.c: a session of the clients' disk; its end is noticed. */
 extern void mirror_watch (struct mirror *m, struct target *target);
 

@@ -164,6 +164,8 @@ do_request (struct mirror *m, struct source *source,
   switch (regime->kind) {
   case REGIME_NONE:
     r = request_plain (source, req);
+    if (r < 0 && (req->flags & LEG_FUA))
+      job_source_lost (m);
     break;
   case REGIME_TRACK:
     r = request_track (&regime->job->pair, source, req);
@@ -292,6 +294,8 @@ mirror_flush (struct mirror *m, struct source *source)
   switch (regime->kind) {
   case REGIME_NONE:
     r = source->ops->flush (source);
+    if (r < 0)
+      job_source_lost (m);
     break;
   case REGIME_TRACK:
     r = request_track_flush (&regime->job->pair, source);

@@ -165,6 +165,16 @@ job_mark_all (struct mirror *m)
     pair_mark (&m->job->pair, (struct range) { 0, m->config.size });
 }
 
+void
+job_source_lost (struct mirror *m)
+{
+  if (m->intent)
+    intent_everything (m->intent);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  if (m->job && !m->job->cancel && !m->job->completed)
+    pair_mark_suspect (&m->job->pair, (struct range) { 0, m->config.size });
+}
+
 /* The same text for everybody who asks in one thread. */
 static const char *
 why_suspect (struct job *job, uint64_t until_ns)
