@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dirty.h"
 #include "sched.h"
 #include "sim.h"
 
@@ -68,11 +69,43 @@ note_changes (struct sim *sim, const bool *before)
       INTENT_PIVOTED && !sim->completed;
 }
 
+/* What is known to differ, or not to be durable, is in W as well, or it would be
+ * forgotten; if the file is well.
+ */
+static void
+check_known (struct sim *sim)
+{
+  struct dirty *dirty = mirror_peek_dirty (sim->m);
+  struct range r;
+  uint64_t s;
+  unsigned i;
+
+  for (s = 0; s * SECTOR < sim->size; s++) {
+    r.start = s * SECTOR;
+    r.end = r.start + SECTOR < sim->size ? r.start + SECTOR : sim->size;
+    if (!sim->intent.out[s])
+      continue;
+    if (dirty_any (dirty, r) || mirror_peek_suspect (sim->m, r))
+      sched_fail ("I2", "%llu-%llu is dirty, but not in W of every crash",
+                  (unsigned long long) r.start, (unsigned long long) r.end);
+    for (i = 0; i < 2; i++)
+      if (dirty_any (mirror_peek_unflushed (sim->m, i), r))
+        sched_fail ("I2", "%llu-%llu is not flushed, and not in W of every "
+                    "crash", (unsigned long long) r.start,
+                    (unsigned long long) r.end);
+  }
+}
+
 void
 checks_retired (struct sim *sim, const struct mirror_status *st)
 {
   if (!sim->intent.any_out || st->scanning)
     return;
+  /* V of a mirror that goes on is everything at first. */
+  if (sim->intent.head.state != INTENT_RUNNING &&
+      mirror_peek_dirty (sim->m) && !sim->w.intent->failed &&
+      !sim->cancelling && sim->cancels == 0 && !sim->completed)
+    check_known (sim);
   sim->w.seen[SEEN_RETIRED_DIRTY] += st->dirty_bytes > 0;
   sim->w.seen[SEEN_RETIRED_COPYING] += st->inflight_bytes > 0;
 }

@@ -7,6 +7,10 @@
  * been written there meanwhile; or never.  A piece of a block that was read
  * to be written back lands as a whole, with the old bytes of its neighbours.
  *
+ * What the source has dropped at a failed flush, and still shows, is such a late
+ * change, too: when it is evicted the old is read, unless it has been written
+ * again.
+ *
  * A power cut of the target takes its ghosts with it, and so does the next
  * job: that a target may still be busy with a job that was cancelled is told
  * in the manual, and nobody can help it.
@@ -21,11 +25,39 @@
 #include "sched.h"
 
 static void
+take_back (struct world *w, const struct ghost *g)
+{
+  struct image *im = g->image;
+  uint64_t b, i;
+
+  sched_trace ("source: what was dropped of %llu-%llu is evicted",
+               g->range.start, g->range.end, 0, 0);
+  for (b = g->range.start; b < g->range.end; b++) {
+    i = b - g->range.start;
+    if (im->cached[b] || im->now[b] != g->before[i] ||
+        im->stable[b] != g->data[i] || g->data[i] == g->before[i])
+      continue;
+    im->now[b] = g->data[i];
+    w->known[b] = 0;
+    w->seen[SEEN_ROLLED_BACK_LATE]++;
+  }
+}
+
+static void
 bury (struct world *w, unsigned i)
 {
   free (w->ghosts[i].data);
   free (w->ghosts[i].before);
   w->ghosts[i] = w->ghosts[--w->nr_ghosts];
+}
+
+/* It never lands, but what was dropped is evicted in the end. */
+static void
+end_ghost (struct world *w, unsigned i)
+{
+  if (w->ghosts[i].take_back)
+    take_back (w, &w->ghosts[i]);
+  bury (w, i);
 }
 
 void
@@ -35,7 +67,7 @@ ghosts_end (struct world *w, const struct image *im)
 
   while (i < w->nr_ghosts)
     if (!im || w->ghosts[i].image == im)
-      bury (w, i);
+      end_ghost (w, i);
     else
       i++;
 }
@@ -64,6 +96,7 @@ rise (struct world *w, struct image *im, struct range r)
   struct ghost *g = &w->ghosts[w->nr_ghosts++];
 
   g->image = im;
+  g->take_back = false;
   g->range = r;
   g->data = malloc (range_len (r));
   g->before = malloc (range_len (r));
@@ -95,6 +128,19 @@ ghosts_rise_source (struct world *w, const struct source_call *c)
   }
 }
 
+bool
+ghosts_take_back (struct world *w, struct range r)
+{
+  struct ghost *g;
+
+  if (w->suspect_ns == 0 || w->nr_ghosts == MAX_GHOSTS)
+    return false;
+  g = rise (w, w->disk, r);
+  g->take_back = true;
+  memcpy (g->data, &w->disk->stable[r.start], range_len (r));
+  return true;
+}
+
 void
 ghosts_rise (struct fake_target *ft, const struct fake_request *fr)
 {
@@ -116,7 +162,7 @@ ghosts_rise (struct fake_target *ft, const struct fake_request *fr)
   }
 }
 
-/* Whose time is over without their having landed: they never will. */
+/* Whose time is over without their having landed. */
 static void
 forget (struct world *w)
 {
@@ -124,7 +170,7 @@ forget (struct world *w)
 
   while (i < w->nr_ghosts)
     if (sched_now () > w->ghosts[i].until)
-      bury (w, i);
+      end_ghost (w, i);
     else
       i++;
 }
@@ -169,6 +215,11 @@ ghosts_step (struct world *w, size_t pick)
     if (g->not_before > sched_now () || pick-- > 0)
       continue;
     im = g->image;
+    if (g->take_back) {
+      take_back (w, g);
+      bury (w, i);
+      return;
+    }
     sched_trace (im == w->copy
                  ? "target: bytes %llu-%llu of a lost session land"
                  : "source: bytes %llu-%llu of a process that was killed land",

@@ -383,27 +383,54 @@ settle (struct world *w, uint32_t ends)
     }
 }
 
-/* A failed one takes some back; not what is being written now.  Until the
- * caller returns nobody can know.
+static bool
+is_dropped (const struct world *w, uint64_t b)
+{
+  const struct image *im = w->disk;
+
+  return im->cached[b] && im->now[b] != im->stable[b] &&
+    !world_client_touches (w, b);
+}
+
+static bool
+has_dropped (const struct world *w, struct range r)
+{
+  uint64_t b;
+
+  for (b = r.start; b < r.end; b++)
+    if (is_dropped (w, b))
+      return true;
+  return false;
+}
+
+/* A failed one takes some back, at once or later; not what is being written now.
+ * Until the caller returns nobody can know.
  */
 static void
 take_back (struct world *w, struct client_op *op)
 {
   struct image *im = w->disk;
-  bool gone = false;
+  bool gone = false, late = false;
+  struct range r;
   uint64_t b;
 
   for (b = 0; b < w->size; b++) {
-    if (b % 64 == 0)
+    if (b % 64 == 0) {
       gone = op && sched_percent (w->faults.drop);
+      r = (struct range) { b, b + 64 < w->size ? b + 64 : w->size };
+      late = gone && sched_percent (50) && has_dropped (w, r) &&
+        ghosts_take_back (w, r);
+    }
     if (!gone)
       continue;
-    if (im->cached[b] && !world_client_touches (w, b) &&
-        im->now[b] != im->stable[b]) {
-      im->now[b] = im->stable[b];
+    if (is_dropped (w, b)) {
+      if (!late)
+        im->now[b] = im->stable[b];
       w->known[b] = 0;
       op->rolled_back = true;
     }
+    if (im->cached[b] && world_client_touches (w, b))
+      continue;                 /* it is being written: to be written */
     im->cached[b] = 0;
     w->since[b] = 0;
   }
@@ -461,7 +488,7 @@ source_flush (struct source *s)
     settle (w, ends);
   else if (w->source_caches)
     take_back (w, op);
-  if (!op && r < 0)
+  if (r < 0)                    /* the job may have shared it */
     w->source_flush_failed = true;
   return op ? end_call (op, none, r, false) : r;
 }

@@ -131,6 +131,7 @@ enum witness {
   SEEN_HUNG,                    /* ... after it was given up for hanging */
   SEEN_REPLACED,                /* another disk came back, and was told so */
   SEEN_ROLLED_BACK,             /* the source, by a failed flush */
+  SEEN_ROLLED_BACK_LATE,        /* ... after a while */
   SEEN_VERIFIED,                /* all of it, nothing found */
   SEEN_VERIFIED_UNDER_LOAD,     /* client writes are in flight at the end */
   SEEN_REPAIRED,                /* what was found */
@@ -227,6 +228,7 @@ struct source_call {
 #define MAX_GHOSTS 256
 struct ghost {
   struct image *image;
+  bool take_back;               /* ... what was dropped, if it still is */
   struct range range;
   uint8_t *data;
   uint8_t *before;              /* what was there when its session ended */
@@ -386,6 +388,9 @@ extern void source_cut_power (struct world *w);
 extern void ghosts_rise (struct fake_target *ft,
                          const struct fake_request *fr);
 extern void ghosts_rise_source (struct world *w, const struct source_call *c);
+
+/* The source has dropped r, and still shows it; false: no time for that. */
+extern bool ghosts_take_back (struct world *w, struct range r);
 extern void ghosts_end (struct world *w, const struct image *im);
 extern size_t ghosts_pending (struct world *w);
 extern uint64_t ghosts_deadline (const struct world *w);

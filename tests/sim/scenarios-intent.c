@@ -153,6 +153,18 @@ scenario_cut (struct profile *p)
   p->intent_faults.evict = (unsigned) draw (2) * 10;
 }
 
+/* The source fails flushes and has lost what it had acknowledged, at once or
+ * when that is evicted; and then the process is killed.
+ */
+void
+scenario_taken_back (struct profile *p)
+{
+  scenario_kill (p);
+  p->flushes = 20;
+  p->faults.source_error = 8;
+  p->faults.drop = 60;
+}
+
 /* In each step of a pivot. */
 void
 scenario_kill_pivot (struct profile *p)
@@ -177,7 +189,7 @@ scenario_restart (struct profile *p)
   p->settle_percent = 30;
   p->shutdown_percent = 30;
   p->pivot_percent = (unsigned) draw (2) * 20;
-  p->lose_percent = 10;
+  p->lose_percent = 30;
   p->kills = (unsigned) draw (2);
   p->faults.ghost = 60;
   p->faults.target_slow = 20;
@@ -207,6 +219,7 @@ scenario_file_lost (struct profile *p)
   scenario_kill (p);
   p->cut_intent = 50;
   p->restart_percent = 20;
+  p->shutdown_percent = (unsigned) draw (2) * 20;
   p->fence_percent = 20;
   p->intent_faults.read_error = 5;
   p->intent_faults.write_error = (unsigned) draw (2) * 10;
@@ -219,7 +232,7 @@ void
 scenario_file_broken (struct profile *p)
 {
   scenario_file_lost (p);
-  p->kills = 0;
+  p->kills = p->shutdown_percent = 0;
   p->intent_faults.read_error = 0;
   p->file_fails_late = true;
   p->intent_faults.write_error = p->intent_faults.sync_error = 70;

@@ -85,6 +85,8 @@ const struct scenario scenarios[] = {
   { "cut-target", "... and the target", SEEN_CUT_TARGET, scenario_cut },
   { "cut-file", "... and the intent file", SEEN_CUT_INTENT, scenario_cut },
   { "cut-all", "... and all of them", SEEN_CUT_ALL, scenario_cut },
+  { "H18-late", "the source takes back, in time", SEEN_ROLLED_BACK_LATE,
+    scenario_taken_back },
   { "kill-record", "... when a commit record is in a cache only",
     SEEN_KILLED_AT_COMMIT, scenario_kill_pivot },
   { "kill-pivot", "... when it is durable, and nobody has been moved",

@@ -83,6 +83,7 @@ extern void scenario_h19 (struct profile *p);
 extern void scenario_kill (struct profile *p);
 extern void scenario_kill_late (struct profile *p);
 extern void scenario_cut (struct profile *p);
+extern void scenario_taken_back (struct profile *p);
 extern void scenario_kill_pivot (struct profile *p);
 extern void scenario_restart (struct profile *p);
 extern void scenario_kill_ends (struct profile *p);

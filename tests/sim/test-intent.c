@@ -454,7 +454,7 @@ run_seed (uint64_t seed)
   run.faulty = seed % 3 == 0;
   if (run.faulty) {
     run.file.faults = (struct intent_faults) {
-      .read_error = 5, .write_error = seed % 5 == 0 ? 60 : 6,
+      .read_error = 20, .write_error = seed % 5 == 0 ? 60 : 6,
       .sync_error = seed % 5 == 1 ? 60 : 6,
       .destroy_error = seed % 2 ? 50 : 90,
     };

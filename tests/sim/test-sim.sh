@@ -31,7 +31,7 @@ part ()
     # Holes of the protocol need certain steps in a row.
     H13) echo 25 ;;
     # Of a restart, too, at a certain moment.
-    kill*|cut-*|restart|file-*|H8*|H9|H10|H19) echo 90 ;;
+    kill*|cut-*|restart|file-*|H8?|H9|H10|H18-late|H19) echo 90 ;;
     H*|bad-flush|ghosts|back|another|pivot-block|verify) echo 120 ;;
     pivot-fails|detach|policy|verify-*) echo 90 ;;
     block|block-64k|auto) echo 25 ;;
@@ -44,7 +44,7 @@ scenario ()
   local n=$((seeds * $(part "$1") / 1000)) least=12
   # Enough for what a scenario is named after to happen.
   case $1 in
-    H7|verify-ends) least=60 ;;
+    H7|verify-ends|kill-late) least=60 ;;
   esac
   [ $n -ge $least ] || n=$least
   "$sim" --scenario "$1" --seeds 1..$n || fail "scenario $1: status $?"
@@ -56,7 +56,7 @@ if [ $# -gt 0 ]; then
 fi
 
 names=$("$sim" --list | cut -d ' ' -f 1) || fail "no list of scenarios"
-[ "$(wc -w <<<"$names")" -ge 63 ] || fail "scenarios are missing"
+[ "$(wc -w <<<"$names")" -ge 64 ] || fail "scenarios are missing"
 for s in $names; do
   scenario "$s"
 done
