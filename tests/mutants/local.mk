@@ -16,7 +16,6 @@ EXTRA_DIST += \
 	tests/mutants/begin-trusts-retiring.patch \
 	tests/mutants/clean-survives-resume.patch \
 	tests/mutants/clear-rounded-outward.patch \
-	tests/mutants/close-always-in-order.patch \
 	tests/mutants/commit-record-not-synced.patch \
 	tests/mutants/commit-unknown-goes-on.patch \
 	tests/mutants/completion-error-ignored.patch \
@@ -41,9 +40,8 @@ EXTRA_DIST += \
 	tests/mutants/flush-failure-ignored.patch \
 	tests/mutants/flush-not-propagated.patch \
 	tests/mutants/flush-waits-for-newcomers.patch \
+	tests/mutants/foreign-file-accepted.patch \
 	tests/mutants/gate-does-not-look-again.patch \
-	tests/mutants/given-up-in-order.patch \
-	tests/mutants/head-of-one-copy.patch \
 	tests/mutants/held-in-any-order.patch \
 	tests/mutants/hung-target-not-noticed.patch \
 	tests/mutants/intent-cut-off-file-believed.patch \
@@ -69,7 +67,6 @@ EXTRA_DIST += \
 	tests/mutants/mark-after-submit.patch \
 	tests/mutants/mode-sampled-twice.patch \
 	tests/mutants/negative-size-accepted.patch \
-	tests/mutants/newest-header-after-error.patch \
 	tests/mutants/no-mark-after-failed-source-write.patch \
 	tests/mutants/no-mark-after-failed-tee.patch \
 	tests/mutants/no-mark-after-failed-tracked-write.patch \
@@ -90,6 +87,7 @@ EXTRA_DIST += \
 	tests/mutants/pivot-without-block-lock.patch \
 	tests/mutants/pivot-without-drain.patch \
 	tests/mutants/pivoted-forgets-earlier-sessions.patch \
+	tests/mutants/plain-flush-forgotten.patch \
 	tests/mutants/policy-report-ignored.patch \
 	tests/mutants/read-not-written-again.patch \
 	tests/mutants/ready-without-flush.patch \
@@ -98,10 +96,8 @@ EXTRA_DIST += \
 	tests/mutants/repair-not-recorded.patch \
 	tests/mutants/resume-forgets-w.patch \
 	tests/mutants/resume-not-suspect.patch \
-	tests/mutants/retire-after-bad-flush.patch \
 	tests/mutants/retire-before-source-flush.patch \
 	tests/mutants/retire-before-target-flush.patch \
-	tests/mutants/retire-during-scan.patch \
 	tests/mutants/retire-ignores-active.patch \
 	tests/mutants/retire-ignores-dirty.patch \
 	tests/mutants/scan-trusts-the-cache.patch \
@@ -120,6 +116,7 @@ EXTRA_DIST += \
 	tests/mutants/source-stamp-ignored.patch \
 	tests/mutants/split-tail-hides-error.patch \
 	tests/mutants/start-does-not-wait.patch \
+	tests/mutants/start-keeps-w.patch \
 	tests/mutants/start-publishes-before-everything.patch \
 	tests/mutants/stop-still-tees.patch \
 	tests/mutants/suspect-cleared-early.patch \
