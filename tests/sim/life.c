@@ -330,7 +330,7 @@ die (struct sim *sim)
 {
   const unsigned cuts = draw_cuts (sim);
 
-  sim->kills_left--;
+  sim->dead[--sim->kills_left] = sim->m;
   sched_kill_others ();
   checks_view (sim);
   note_kill (sim, cuts);

@@ -62,6 +62,8 @@ struct profile {
 
 #define SECTOR 512u
 
+#define MAX_KILLS 8
+
 struct sim_client {
   struct sim *sim;
   unsigned number;
@@ -78,6 +80,7 @@ struct sim {
   struct sim_client clients[MAX_CLIENTS];
   struct thread meddler;
   unsigned orders_left, kills_left, ops_left[MAX_CLIENTS];
+  struct mirror *dead[MAX_KILLS];       /* not lost for a leak checker */
   bool leaving;                 /* the process is being ended */
   bool over, ended;             /* a life; all of them */
   struct {                      /* the next one; MAX: never */
