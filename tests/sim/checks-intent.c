@@ -69,8 +69,8 @@ note_changes (struct sim *sim, const bool *before)
       INTENT_PIVOTED && !sim->completed;
 }
 
-/* What is known to differ, or not to be durable, is in W as well, or it would be
- * forgotten; if the file is well.
+/* What is known to differ, or not to be durable, is in W as well, or it would
+ * be forgotten; if the file is well.
  */
 static void
 check_known (struct sim *sim)
@@ -101,9 +101,7 @@ checks_retired (struct sim *sim, const struct mirror_status *st)
 {
   if (!sim->intent.any_out || st->scanning)
     return;
-  /* V of a mirror that goes on is everything at first. */
-  if (sim->intent.head.state != INTENT_RUNNING &&
-      mirror_peek_dirty (sim->m) && !sim->w.intent->failed &&
+  if (mirror_peek_dirty (sim->m) && !sim->w.intent->failed &&
       !sim->cancelling && sim->cancels == 0 && !sim->completed)
     check_known (sim);
   sim->w.seen[SEEN_RETIRED_DIRTY] += st->dirty_bytes > 0;

@@ -7,9 +7,9 @@
  * been written there meanwhile; or never.  A piece of a block that was read
  * to be written back lands as a whole, with the old bytes of its neighbours.
  *
- * What the source has dropped at a failed flush, and still shows, is such a late
- * change, too: when it is evicted the old is read, unless it has been written
- * again.
+ * What the source has dropped at a failed flush, and still shows, is such a
+ * late change, too: when it is evicted the old is read, unless it has been
+ * written again.
  *
  * A power cut of the target takes its ghosts with it, and so does the next
  * job: that a target may still be busy with a job that was cancelled is told

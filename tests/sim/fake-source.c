@@ -403,8 +403,8 @@ has_dropped (const struct world *w, struct range r)
   return false;
 }
 
-/* A failed one takes some back, at once or later; not what is being written now.
- * Until the caller returns nobody can know.
+/* A failed one takes some back, at once or later; not what is being written
+ * now.  Until the caller returns nobody can know.
  */
 static void
 take_back (struct world *w, struct client_op *op)
