@@ -114,6 +114,7 @@ stress_tests = \
 
 # The plugin uring.
 uring_tests = \
+	tests/func/test-uring-durable.py \
 	tests/func/test-uring-refused.py \
 	tests/func/test-uring-same.py \
 	tests/func/test-uring-trouble.py
