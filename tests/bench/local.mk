@@ -22,3 +22,8 @@ bench-intent: all
 .PHONY: bench-intent
 
 EXTRA_DIST += tests/bench/bench-intent tests/bench/bench-idle tests/bench/bench-metrics
+
+bench-uring: all
+	./run $(top_srcdir)/tests/bench/bench-uring
+.PHONY: bench-uring
+EXTRA_DIST += tests/bench/bench-uring
