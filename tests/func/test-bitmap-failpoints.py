@@ -147,9 +147,9 @@ class Running(Dying):
 def pivot(t, mode, point, way, moved):
     with Dying(t, mode, SMALL) as s:
         process = s.start("%s=%s" % (point, way))
+        s.qmp.wait(lambda q: q.job()["ready"], WAIT)
         load = s.load("--reconnect", "--overlap")
         load.more(100)
-        s.qmp.wait(lambda q: q.job()["ready"], WAIT)
         s.qmp.command("job-complete", id="mirror")
         wait_dead(process, way)
         s.qmp.close()

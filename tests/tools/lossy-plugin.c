@@ -161,6 +161,11 @@ remember (const void *buf, uint32_t count, uint64_t offset, bool durable)
   }
   else
     memset (now + offset, 0, count);
+  /* An abort of nbdkit is a loss of power, too. */
+  if (durable && write_all (fd, buf, count, offset) == -1) {
+    free (data);
+    return -1;
+  }
   entries[nr_entries++] = (struct entry) {
     .number = next_number++, .offset = offset, .count = count,
     .durable = durable, .data = data,
@@ -486,11 +491,23 @@ serve (void *vp)
   return NULL;
 }
 
+/* nbdkit 1.32 aborts, in the code of a connection, when that is lost with
+ * requests to answer.  Not in the middle of a flush, which may have written
+ * what is older than a FUA request.
+ */
+static void
+let_flush_end (int sig)
+{
+  (void) sig;
+  pthread_mutex_lock (&lock);
+}
+
 static int
 lossy_after_fork (void)
 {
   pthread_t thread;
 
+  signal (SIGABRT, let_flush_end);
   if (pthread_create (&thread, NULL, serve, NULL) != 0 ||
       pthread_detach (thread) != 0) {
     nbdkit_error ("pthread_create failed");
