@@ -44,15 +44,19 @@ EXTRA_DIST += \
 	tests/mutants/gate-does-not-look-again.patch \
 	tests/mutants/held-in-any-order.patch \
 	tests/mutants/hung-target-not-noticed.patch \
+	tests/mutants/intent-close-while-asleep.patch \
 	tests/mutants/intent-cut-off-file-believed.patch \
 	tests/mutants/intent-destroys-another-file.patch \
 	tests/mutants/intent-ended-mirror-starts.patch \
 	tests/mutants/intent-failed-write-counts.patch \
 	tests/mutants/intent-file-not-locked.patch \
 	tests/mutants/intent-hot-region-not-recorded.patch \
+	tests/mutants/intent-hot-region-syncs.patch \
 	tests/mutants/intent-other-target-accepted.patch \
+	tests/mutants/intent-pages-not-believed.patch \
 	tests/mutants/intent-pivot-forgotten.patch \
 	tests/mutants/intent-retire-trusts-old-idle.patch \
+	tests/mutants/intent-retires-unflushed.patch \
 	tests/mutants/intent-second-copy-first.patch \
 	tests/mutants/intent-sync-missing.patch \
 	tests/mutants/intent-unclean-is-not-suspect.patch \
