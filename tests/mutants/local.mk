@@ -144,6 +144,11 @@ EXTRA_DIST += \
 	tests/mutants/unread-page-counts-as-recorded.patch \
 	tests/mutants/unreadable-copied-as-zeroes.patch \
 	tests/mutants/v-forgotten.patch \
+	tests/mutants/uring-block-not-locked.patch \
+	tests/mutants/uring-flush-does-nothing.patch \
+	tests/mutants/uring-fua-ignored.patch \
+	tests/mutants/uring-short-read-ignored.patch \
+	tests/mutants/uring-tail-written-directly.patch \
 	tests/mutants/verify-after-the-end.patch \
 	tests/mutants/verify-before-scan.patch \
 	tests/mutants/verify-during-switch.patch \
