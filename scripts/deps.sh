@@ -6,7 +6,7 @@ build_packages=(gcc make autoconf automake libtool pkg-config perl
   nbdkit nbdkit-plugin-dev libnbd-dev libjansson-dev
   liburing-dev)
 test_packages=(check libnbd-bin python3 python3-libnbd qemu-utils fio
-  e2fsprogs procps man-db nbd-server socat strace tmux
+  e2fsprogs xfsprogs procps man-db nbd-server socat strace tmux
   python3-prometheus-client)
 
 # ensure_packages NAME...: install those that are missing, as root or with

@@ -24,6 +24,6 @@ bench-intent: all
 EXTRA_DIST += tests/bench/bench-intent tests/bench/bench-idle tests/bench/bench-metrics
 
 bench-uring: all
-	./run $(top_srcdir)/tests/bench/bench-uring
+	./run $(PYTHON) $(top_srcdir)/tests/bench/bench-uring
 .PHONY: bench-uring
 EXTRA_DIST += tests/bench/bench-uring
