@@ -412,10 +412,25 @@ load (void)
   return true;
 }
 
+/* What a killed process had is not lost, for a leak checker. */
+static void
+bury (struct intent *in)
+{
+  static struct intent **dead;
+  static size_t n;
+
+  dead = realloc (dead, (n + 1) * sizeof *dead);
+  if (!dead)
+    abort ();
+  dead[n++] = in;
+}
+
 static void
 crash (void)
 {
   sched_kill_others ();
+  bury (run.in);
+  run.in = NULL;
   memset (run.active, 0, sizeof run.active);
   intent_crash (&run.file);
   if (sched_percent (50)) {
