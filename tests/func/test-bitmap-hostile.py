@@ -167,6 +167,9 @@ def two_proxies(t):
     argv = ["nbdkit", "-P", pidfile, "-U", t.path("daemon.sock"),
             "--filter=mirror", *p.args("mirror-target=" + p.target)]
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, timeout=WAIT)
+    # The child writes it.
+    wait_for(lambda: os.path.exists(pidfile) and os.path.getsize(pidfile) > 0,
+             "no pid file")
     with open(pidfile, encoding="ascii") as f:
         pid = int(f.read())
     try:

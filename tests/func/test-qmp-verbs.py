@@ -56,6 +56,8 @@ def start(t, q, state, **more):
         assert q.job()["status"] == "running"
     else:
         q.wait(lambda q: q.job()["actively-synced"], 30 * SLOW)
+        q.wait_event("JOB_STATUS_CHANGE", 30 * SLOW, status="ready")
+        q.wait_event("BLOCK_JOB_READY", 30 * SLOW)
     q.events.clear()
 
 

@@ -45,7 +45,8 @@ class Pair:
         self.t.nbdkit(name, "file", path)
 
     def args(self, *more):
-        keys = ["mirror-bitmap=" + self.file, "mirror-suspect-time=1", MODE,
+        keys = ["mirror-bitmap=" + self.file,
+                "mirror-suspect-time=%d" % SLOW, MODE,
                 *more]
         given = {k.split("=")[0]: k for k in keys}      # the last counts
         return ["file", self.source] + [
