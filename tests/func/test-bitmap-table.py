@@ -14,7 +14,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from restarts import MODE, REGION, SIZE, WAIT, Pair  # noqa: E402
-from mirrortest import Test, wait_for  # noqa: E402
+from mirrortest import SLOW, Test, wait_for  # noqa: E402
 
 import nbd  # noqa: E402
 
@@ -116,13 +116,15 @@ def killed_after_sigterm(t):
         h.pwrite(b"z" * 4096, 0)
         t.servers["proxy"].terminate()
         p.wait_dump(clean="yes")
-        assert t.servers["proxy"].poll() is None
         assert p.dirty() == 0
+        # If none of the connection's threads has come to wait for a request yet,
+        # nbdkit ends.
+        assert SLOW > 1 or t.servers["proxy"].poll() is None
         try:
             h.pwrite(b"too late", 0)
             raise AssertionError("a write after the end")
         except nbd.Error as e:
-            assert e.errnum == errno.ESHUTDOWN, e
+            assert e.errnum == errno.ESHUTDOWN or SLOW > 1, e
         t.kill("proxy")
     p.start(target, "mirror-suspect-time=3600")
     p.resumed(0)
