@@ -257,6 +257,9 @@ is_due (void *vp)
 
   if (sim->over)
     return true;
+  /* What a verification is to find is in no file: first that, then a kill. */
+  if (sim->verify.rotten > 0)
+    return false;
   for (i = 0; i < NR_AFTER && sim->kill.at_commit; i++)
     if (sim->watched && sim->intent.views[i].there &&
         sim->intent.views[i].copy >= 0 &&
