@@ -178,6 +178,11 @@ def check_counters_under_load(t):
     load.stop()
 
 
+def offline_lines(t):
+    with open(t.path("proxy.log"), encoding="utf-8") as f:
+        return f.read().count("target offline")
+
+
 def check_offline(t):
     t.nbdkit("dies", "memory", "64M")
     with t.qmp() as qmp:
@@ -187,9 +192,10 @@ def check_offline(t):
         t.kill("dies")
         m = w.until("offline")
         assert m["eta-seconds"] is None and m["target"]["state"] == "offline"
+        # It is so before it is told; a job that has been cancelled tells nothing.
+        wait_for(lambda: offline_lines(t), "no line in the log")
         t.cancel(qmp)
-    with open(t.path("proxy.log"), encoding="utf-8") as f:
-        assert f.read().count("target offline") == 1
+    assert offline_lines(t) == 1
 
 
 FAILS = """
