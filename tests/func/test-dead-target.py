@@ -180,7 +180,8 @@ def bad_range(t, s):
     s.wait(lambda m: m["dirty-bytes"] + m["inflight-bytes"] <=
            last - first + 2 * (256 << 10))
     m = s.qmp.mirror()
-    assert m["target"]["state"] == "online" and m["dirty-bytes"] > 0, m
+    assert m["target"]["state"] == "online" and \
+        m["dirty-bytes"] + m["inflight-bytes"] > 0, m
     t.kill("target")
     s.offline()
     s.target()
