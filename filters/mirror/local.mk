@@ -8,6 +8,9 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/carry.c filters/mirror/engine/carry.h \
 	filters/mirror/engine/compare.c filters/mirror/engine/compare.h \
 	filters/mirror/engine/copier.c filters/mirror/engine/copier.h \
+	filters/mirror/engine/copier-choose.c \
+	filters/mirror/engine/copier-private.h \
+	filters/mirror/engine/copy-rate.c filters/mirror/engine/copy-rate.h \
 	filters/mirror/engine/flusher.c filters/mirror/engine/flusher.h \
 	filters/mirror/engine/gate.c filters/mirror/engine/gate.h \
 	filters/mirror/engine/hint.c filters/mirror/engine/hint.h \
@@ -40,7 +43,8 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/verbs.c \
 	filters/mirror/engine/verdict.c filters/mirror/engine/verdict.h \
 	filters/mirror/engine/verify.c filters/mirror/engine/verify.h \
-	filters/mirror/engine/waits.c filters/mirror/engine/waits.h
+	filters/mirror/engine/waits.c filters/mirror/engine/waits.h \
+	filters/mirror/engine/yield.c filters/mirror/engine/yield.h
 
 filter_LTLIBRARIES = nbdkit-mirror-filter.la
 nbdkit_mirror_filter_la_SOURCES = \

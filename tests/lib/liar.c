@@ -290,7 +290,15 @@ liar_flush (void *handle, uint32_t flags)
   return 0;
 }
 
+static void
+liar_unload (void)
+{
+  free (disk);
+  free (kept);
+}
+
 static struct nbdkit_plugin plugin = {
+  .unload = liar_unload,
   .name = "liar",
   .config = liar_config,
   .get_ready = liar_get_ready,

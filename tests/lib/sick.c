@@ -213,7 +213,15 @@ sick_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
   return r;
 }
 
+static void
+sick_unload (void)
+{
+  free (disk);
+  free (durable);
+}
+
 static struct nbdkit_plugin plugin = {
+  .unload = sick_unload,
   .name = "sick",
   .config = sick_config,
   .get_ready = sick_get_ready,

@@ -332,7 +332,7 @@ look (void *vp)
     dirty_check (mirror_peek_unflushed (sim->m, 0));
     dirty_check (mirror_peek_unflushed (sim->m, 1));
   }
-  if (st.teeing && mirror_peek_stopped (sim->m) && sched_stalled ())
+  if (st.teeing && !st.held && mirror_peek_stopped (sim->m) && sched_stalled ())
     sched_fail ("policy", "the job has stopped, but still tees");
   /* Until the engine hears of it, nobody can have marked anything. */
   if (sim->source_lost_data || sim->w.rolled_back > 0 || sim->replaced)

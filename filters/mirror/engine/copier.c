@@ -34,11 +34,7 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "carry.h"
-#include "copier.h"
-#include "hint.h"
-#include "pace.h"
-#include "retry.h"
+#include "copier-private.h"
 
 /* Pieces of data.  256 KiB was nbdcopy's best of 32 KiB ... 32 MiB (libnbd
  * commit e9665aa); larger ones fall out of the processor's caches.
@@ -63,224 +59,6 @@
 /* Most dirty runs that copiers_failing looks at. */
 #define FAILING_RUNS 1024
 
-/* Between two tries of a target that has no space left. */
-#define FULL_NS UINT64_C (1000000000)
-
-/* How long to sleep when nothing says otherwise; only a bound, waking is by
- * events.
- */
-#define LONG_NS UINT64_C (3600000000000)
-
-struct copier {
-  struct copiers *all;
-  struct thread thread;
-  struct carrier carrier;
-  struct hint *hint;            /* spare, for asking without the lock */
-};
-
-struct copiers {
-  /* Constant. */
-  struct pair *p;
-  struct source *source;
-  void (*idle) (void *opaque);
-  void *opaque;
-  unsigned threads;
-  struct copier *copier;        /* [threads] */
-
-  _Atomic unsigned sleepers;    /* threads that found nothing dirty */
-
-  struct mutex lock;
-  struct cond wake;             /* any of the below has changed; D has grown */
-  struct cond quiet;            /* busy is 0 */
-
-  /* Protected by lock. */
-  bool run, quit;
-  uint64_t unit;                /* most bytes of a piece of data */
-  unsigned busy, busy_max;
-  struct pace pace;
-  struct retry retry;
-  uint64_t zero_unit;           /* most bytes of a piece that is a hole */
-  bool full;                    /* the target said so; one try until due */
-  uint64_t full_due_ns;
-  uint64_t cursor;
-  uint64_t rounds;              /* how often the cursor has come to the end */
-  struct hint *hint;            /* the newest; each copier has a spare one */
-};
-
-/*-- choosing -----------------------------------------------------------*/
-
-/* Whatever the lock protects may have changed after these two. */
-static void
-sleep_locked (struct copiers *c, uint64_t ns)
-{
-  uint64_t deadline = c->p->clock->now_ns (c->p->clock) + ns;
-
-  c->p->clock->wait_until (c->p->clock, &c->wake, &c->lock, deadline);
-}
-
-/* The next dirty run from the cursor on, wrapping once. */
-static bool
-next_dirty_locked (struct copiers *c, struct range *r)
-{
-  if (dirty_next (c->p->dirty, c->cursor, c->zero_unit, r))
-    return true;
-  c->rounds++;
-  c->cursor = 0;
-  return dirty_next (c->p->dirty, 0, c->zero_unit, r);
-}
-
-/* A dirty run that is not in back-off.  Returns 0, or how long to wait. */
-static uint64_t
-candidate_locked (struct copiers *c, struct range *r)
-{
-  uint64_t now = c->p->clock->now_ns (c->p->clock);
-  uint64_t due, soonest = LONG_NS, first = UINT64_MAX;
-  unsigned tries;
-
-  /* Each refusal moves the cursor past one entry of the table, until the disk
-   * has been gone round once.  The bound is for a table that grows meanwhile.
-   */
-  for (tries = 0; tries < 2 * RETRY_MAX + 2; ++tries) {
-    if (!next_dirty_locked (c, r))
-      return LONG_NS;
-    if (r->start == first)
-      return soonest;
-    if (first == UINT64_MAX)
-      first = r->start;
-    if (retry_allows (&c->retry, r, now, &due))
-      return 0;
-    if (due - now < soonest)
-      soonest = due - now;
-    c->cursor = r->end;
-  }
-  return soonest;
-}
-
-/* Cut the candidate to what one piece may be.  Returns false if nothing is
- * known of the source there.
- */
-static bool
-cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
-{
-  uint64_t gran = c->p->granularity, end;
-  struct range extent;
-
-  if (!hint_look (c->hint, r->start, &extent, kind))
-    return false;
-  end = extent.end >= c->p->size ? c->p->size
-    : round_down_p2 (extent.end, gran);
-  if (*kind == EXTENT_DATA || end <= r->start) {
-    *kind = EXTENT_DATA;
-    end = r->start + (c->unit > gran ? c->unit : gran);
-  }
-  if (r->end > end)
-    r->end = end;
-  return true;
-}
-
-/* Ask the source what is at r.start, then cut.  Gives up the lock. */
-static bool
-ask_and_cut_locked (struct copiers *c, struct copier *cp, struct range *r,
-                    enum extent_kind *kind)
-{
-  struct hint *old;
-
-  mutex_unlock (&c->lock);
-  hint_ask (cp->hint, c->source, r->start, c->p->size);
-  mutex_lock (&c->lock);
-  old = c->hint;
-  c->hint = cp->hint;
-  cp->hint = old;
-  return cut_locked (c, r, kind);
-}
-
-/* A full target is tried once in a while, by one thread. */
-static uint64_t
-full_delay_locked (struct copiers *c)
-{
-  uint64_t now = c->p->clock->now_ns (c->p->clock);
-
-  return c->full && now < c->full_due_ns ? c->full_due_ns - now : 0;
-}
-
-/* What a piece has found out about that: 0, -errno, or 1: nothing. */
-static void
-note_full_locked (struct copiers *c, int err)
-{
-  if (err == -ENOSPC) {
-    c->full = true;
-    c->full_due_ns = c->p->clock->now_ns (c->p->clock) + FULL_NS;
-  }
-  else if (err == 0 && c->full) {
-    c->full = false;
-    cond_broadcast (&c->wake);
-  }
-}
-
-/* This thread goes for r. */
-static void
-take_locked (struct copiers *c, struct range r, enum extent_kind kind)
-{
-  uint64_t dirty, claimed;
-
-  if (c->full)
-    c->full_due_ns = c->p->clock->now_ns (c->p->clock) + FULL_NS;
-  c->cursor = r.end;
-  if (kind == EXTENT_DATA)
-    pace_take (&c->pace, range_len (r), c->p->clock->now_ns (c->p->clock));
-  c->busy++;
-
-  /* One mark wakes one copier; if there is work for two, it wakes the next. */
-  dirty_bytes (c->p->dirty, &dirty, &claimed);
-  if (dirty > range_len (r) && atomic_load (&c->sleepers) > 0)
-    cond_signal (&c->wake);
-}
-
-/* Block until there is a piece to copy.  Returns false to quit. */
-static bool
-get_work (struct copier *cp, struct range *r, enum extent_kind *kind)
-{
-  struct copiers *c = cp->all;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
-  uint64_t wait;
-
-  while (!c->quit) {
-    if (!c->run || c->busy >= c->busy_max) {
-      cond_wait (&c->wake, &c->lock);
-      continue;
-    }
-    wait = pace_delay_ns (&c->pace, c->p->clock->now_ns (c->p->clock));
-    if (wait == 0)
-      wait = full_delay_locked (c);
-    if (wait > 0) {
-      sleep_locked (c, wait);
-      continue;
-    }
-
-    /* Count as sleeping before looking, so that who marks after the look
-     * sees the sleeper.
-     */
-    atomic_fetch_add (&c->sleepers, 1);
-    wait = candidate_locked (c, r);
-    if (wait > 0)
-      sleep_locked (c, wait);
-    atomic_fetch_sub (&c->sleepers, 1);
-    if (wait > 0)
-      continue;
-
-    if (!cut_locked (c, r, kind) && !ask_and_cut_locked (c, cp, r, kind))
-      continue;
-    /* The lock was given up. */
-    if (!c->run || c->quit || c->busy >= c->busy_max ||
-        full_delay_locked (c) > 0)
-      continue;
-    take_locked (c, *r, *kind);
-    cp->carrier.unit = c->unit;
-    return true;
-  }
-  return false;
-}
-
 /*-- copying ------------------------------------------------------------*/
 
 /* The piece may have found out how quickly the target zeroes. */
@@ -299,16 +77,6 @@ adapt_zero_unit_locked (struct copiers *c, struct carrier *carrier)
   carrier->large_zero = c->zero_unit / 2;
 }
 
-/* A piece that was taken is done with. */
-static void
-piece_done_locked (struct copiers *c)
-{
-  if (c->busy-- == c->busy_max)
-    cond_signal (&c->wake);
-  if (c->busy == 0)
-    cond_broadcast (&c->quiet);
-}
-
 /* The intent file is broken: later. */
 static void
 give_back (struct copiers *c, struct range candidate)
@@ -317,7 +85,7 @@ give_back (struct copiers *c, struct range candidate)
   const uint64_t now = c->p->clock->now_ns (c->p->clock);
 
   retry_failed (&c->retry, candidate, now, now);
-  piece_done_locked (c);
+  copier_piece_done_locked (c);
 }
 
 static void
@@ -371,10 +139,10 @@ copy_piece (struct copier *cp, struct range candidate, enum extent_kind kind)
   if (some && error.err == 0 && c->retry.count > 0)
     retry_succeeded (&c->retry, run);
   if (some)
-    note_full_locked (c, error.err < 0 && error.side == SIDE_SOURCE ? 1
+    copier_note_full_locked (c, error.err < 0 && error.side == SIDE_SOURCE ? 1
                       : error.err);
   adapt_zero_unit_locked (c, &cp->carrier);
-  piece_done_locked (c);
+  copier_piece_done_locked (c);
 }
 
 static void
@@ -385,7 +153,7 @@ copier_main (void *vp)
   enum extent_kind kind;
   struct range r;
 
-  while (get_work (cp, &r, &kind)) {
+  while (copier_get_work (cp, &r, &kind)) {
     copy_piece (cp, r, kind);
     pair_note_rates (c->p);
     if (reasons_none (&c->p->reasons, false))
@@ -445,7 +213,7 @@ copiers_set_buf_size (struct copiers *c, uint64_t bytes)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
 
   limit_locked (c, bytes);
-  cond_broadcast (&c->wake);
+  copiers_look_again_locked (c);
 }
 
 struct copiers *
@@ -467,8 +235,9 @@ copiers_new (struct pair *p, struct source *source,
   c->zero_unit = p->granularity > ZERO_UNIT ? p->granularity : ZERO_UNIT;
   mutex_init (&c->lock);
   cond_init (&c->wake);
+  cond_init (&c->turn);
   cond_init (&c->quiet);
-  pace_init (&c->pace, params->speed, now);
+  copy_rate_init (&c->rate, params->speed, now);
   retry_init (&c->retry, now);
 
   threads = params->threads ? params->threads : COPY_THREADS;
@@ -491,7 +260,7 @@ copiers_free (struct copiers *c)
     return;
   mutex_lock (&c->lock);
   c->quit = true;
-  cond_broadcast (&c->wake);
+  copiers_look_again_locked (c);
   mutex_unlock (&c->lock);
   for (i = 0; i < c->threads; ++i) {
     thread_join (&c->copier[i].thread);
@@ -501,6 +270,7 @@ copiers_free (struct copiers *c)
   free (c->copier);
   free (c->hint);
   cond_destroy (&c->quiet);
+  cond_destroy (&c->turn);
   cond_destroy (&c->wake);
   mutex_destroy (&c->lock);
   free (c);
@@ -512,7 +282,7 @@ copiers_run (struct copiers *c, bool run)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
 
   c->run = run;
-  cond_broadcast (&c->wake);
+  copiers_look_again_locked (c);
 }
 
 void
@@ -532,7 +302,7 @@ copiers_retry_now (struct copiers *c)
 
   retry_init (&c->retry, c->p->clock->now_ns (c->p->clock));
   c->full = false;
-  cond_broadcast (&c->wake);
+  copiers_look_again_locked (c);
 }
 
 void
@@ -540,8 +310,8 @@ copiers_set_speed (struct copiers *c, uint64_t bytes_per_s)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
 
-  pace_set_rate (&c->pace, bytes_per_s, c->p->clock->now_ns (c->p->clock));
-  cond_broadcast (&c->wake);
+  copy_rate_set (&c->rate, bytes_per_s, c->p->clock->now_ns (c->p->clock));
+  copiers_look_again_locked (c);
 }
 
 void

@@ -20,6 +20,10 @@
 
 #define LATENCY_BUCKETS 28      /* 1 us ... 2^27 us, two minutes */
 
+/* Each of them is kept as so many of the same width, for who compares. */
+#define LATENCY_PARTS 8u
+#define LATENCY_FINE (LATENCY_BUCKETS * LATENCY_PARTS)
+
 enum latency_kind {
   LATENCY_READ,                 /* reads of clients */
   LATENCY_WRITE,                /* their writes, zeroes and trims */
@@ -33,6 +37,10 @@ struct latency_counts {
   uint64_t sum_ns;              /* of all that are counted */
 };
 
+struct latency_fine {
+  uint64_t counts[LATENCY_FINE];
+};
+
 struct latency;
 
 extern struct latency *latency_new (void);      /* NULL: out of memory */
@@ -42,5 +50,12 @@ extern void latency_record (struct latency *l, enum latency_kind kind,
                             uint64_t ns);
 extern void latency_read (const struct latency *l, enum latency_kind kind,
                           struct latency_counts *to);
+
+/* Add what has been counted to *to. */
+extern void latency_add_fine (const struct latency *l, enum latency_kind kind,
+                              struct latency_fine *to);
+
+/* The most that fine bucket i counts, but for the last. */
+extern uint64_t latency_fine_ns (unsigned i);
 
 #endif /* MIRROR_LATENCY_H */

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See yield.h. */
+
+#include <config.h>
+
+#include <string.h>
+
+#include "yield.h"
+
+#define NS_PER_S UINT64_C (1000000000)
+
+/* A window ends when it has seen so many requests: enough to tell one of a
+ * hundred from two; fewer where there is no limit, since that may hurt.
+ */
+#define ENOUGH 500u
+#define ENOUGH_UNLIMITED 50u
+
+/* Or after that time.  Who asks less often than FEW in it does not count. */
+#define WINDOW_NS NS_PER_S
+#define QUIET_NS (NS_PER_S / 4)
+#define FEW 8u
+
+/* No statement about more than that: copiers slept meanwhile. */
+#define STALE_NS (3 * NS_PER_S)
+
+void
+yield_init (struct yield *y, uint64_t now_ns)
+{
+  memset (y, 0, sizeof *y);
+  y->began_ns = now_ns;
+  y->due_ns = now_ns + YIELD_LOOK_NS;
+}
+
+static uint64_t
+count_of (const struct latency_fine *l)
+{
+  uint64_t n = 0;
+  unsigned i;
+
+  for (i = 0; i < LATENCY_FINE; ++i)
+    n += l->counts[i];
+  return n;
+}
+
+static struct latency_fine
+difference (const struct latency_fine *now, const struct latency_fine *then)
+{
+  struct latency_fine d;
+  unsigned i;
+
+  for (i = 0; i < LATENCY_FINE; ++i)
+    d.counts[i] = now->counts[i] - then->counts[i];
+  return d;
+}
+
+static void
+begin_window (struct yield *y, enum yield_phase phase,
+              const struct yield_sums *sums, uint64_t now_ns)
+{
+  y->phase = phase;
+  y->began = *sums;
+  y->began_ns = now_ns;
+  y->due_ns = now_ns + YIELD_LOOK_NS;
+}
+
+/* How many took longer than what is slow. */
+static uint64_t
+slow_of (const struct yield *y, const struct latency_fine *seen)
+{
+  uint64_t n = 0;
+  unsigned i;
+
+  for (i = LATENCY_FINE; i > 0 && latency_fine_ns (i - 1) > y->slow_ns; --i)
+    n += seen->counts[i - 1];
+  return n;
+}
+
+/* A quiet window has ended: what is slow from now on. */
+static void
+learn (struct yield *y, const struct latency_fine *seen)
+{
+  uint64_t n, above = 0;
+  unsigned i;
+
+  for (i = 0; i < LATENCY_FINE; ++i)
+    y->base.counts[i] = y->base.counts[i] / 2 + seen->counts[i];
+  n = count_of (&y->base);
+  for (i = LATENCY_FINE - 1; i > 0; --i) {
+    above += y->base.counts[i];
+    if (above * 100 > n)
+      break;
+  }
+  y->slow_ns = latency_fine_ns (i) / 100 * YIELD_PERCENT;
+}
+
+static uint64_t
+per_second (uint64_t bytes, uint64_t ns)
+{
+  return (uint64_t) ((double) bytes * 1e9 / (double) ns);
+}
+
+/* After a window with copying: a new rate. */
+static void
+adapt (struct yield *y, const struct yield_sums *sums,
+       const struct latency_fine *seen, uint64_t n, bool caught_up,
+       uint64_t ns)
+{
+  const uint64_t slow = slow_of (y, seen);
+  const uint64_t taken = per_second (sums->taken - y->began.taken, ns);
+  uint64_t least = YIELD_LEAST;
+
+  if (slow > 2 && slow * 100 > n) {
+    if (y->rate == 0)
+      y->rate = taken;
+    y->rate -= y->rate / (slow * 25 > n ? 2 : 4);
+  }
+  /* A limit that is far from being reached need not grow. */
+  else if (y->rate != 0 && taken >= y->rate / 2)
+    y->rate += y->rate / 8;
+
+  if (caught_up)
+    least += 2 * per_second (sums->dirtied - y->began.dirtied, ns);
+  if (y->rate != 0 && y->rate < least)
+    y->rate = least;
+}
+
+static void
+end_copy_window (struct yield *y, const struct yield_sums *sums,
+                 const struct latency_fine *seen, uint64_t n, bool caught_up,
+                 bool busy, uint64_t now_ns)
+{
+  if (n < FEW)
+    y->rate = 0;
+  else if (y->slow_ns != 0)
+    adapt (y, sums, seen, n, caught_up, now_ns - y->began_ns);
+
+  if (n >= FEW && (y->slow_ns == 0 || ++y->windows >= YIELD_CYCLE)) {
+    y->windows = 0;
+    begin_window (y, busy ? YIELD_DRAIN : YIELD_QUIET, sums, now_ns);
+  }
+  else
+    begin_window (y, YIELD_COPY, sums, now_ns);
+}
+
+bool
+yield_look (struct yield *y, const struct yield_sums *sums, bool caught_up,
+            bool busy, uint64_t now_ns)
+{
+  const uint64_t ns = now_ns - y->began_ns;
+  struct latency_fine seen;
+  uint64_t n, enough = ENOUGH;
+
+  y->due_ns = now_ns + YIELD_LOOK_NS;
+  if (y->phase == YIELD_DRAIN)
+    return false;
+  if (ns > STALE_NS) {
+    begin_window (y, YIELD_COPY, sums, now_ns);
+    return true;
+  }
+  seen = difference (&sums->clients, &y->began.clients);
+  n = count_of (&seen);
+  if (y->phase == YIELD_QUIET) {
+    if (n < ENOUGH && ns < QUIET_NS)
+      return false;
+    if (n >= FEW)
+      learn (y, &seen);
+    begin_window (y, YIELD_COPY, sums, now_ns);
+    return true;
+  }
+
+  if (y->slow_ns == 0)
+    enough = FEW;
+  else if (y->rate == 0)
+    enough = ENOUGH_UNLIMITED;
+  if (n < enough && ns < WINDOW_NS)
+    return false;
+  end_copy_window (y, sums, &seen, n, caught_up, busy, now_ns);
+  return true;
+}
+
+void
+yield_drained (struct yield *y, const struct yield_sums *sums,
+               uint64_t now_ns)
+{
+  if (y->phase == YIELD_DRAIN)
+    begin_window (y, YIELD_QUIET, sums, now_ns);
+}
