@@ -130,7 +130,14 @@ checks_detached (struct sim *sim)
 void
 checks_barrier (struct sim *sim, const struct mirror_status *st)
 {
-  if (!st->held || sim->cancelling || sim->cancels > 0)
+  /* What a target that cannot flush had is copied again after a loss, and the
+   * next session may be one that can.
+   */
+  sim->barrier_unflushed |= st->held && !st->target_flush;
+  sim->barrier_lost |= sim->barrier_unflushed && !st->target_online;
+  if (!st->held)
+    sim->barrier_unflushed = sim->barrier_lost = false;
+  if (!st->held || sim->barrier_lost || sim->cancelling || sim->cancels > 0)
     return;
   if (world_busy (&sim->w, false))
     sched_fail ("hold", "a request is in progress while the barrier stands");

@@ -295,7 +295,8 @@ check_held (struct sim *sim)
   for (i = 0; i < sim->w.nr_clients; i++) {
     const struct client_op *op = &sim->w.ops[i];
 
-    if (!op->active || op->calls > 0 || op->teed)
+    /* Calls of readers are not counted. */
+    if (!op->active || op->calls > 0 || op->teed || op->kind == OP_READ)
       continue;
     sim->w.seen[SEEN_HELD]++;
     if (sim->held_since == 0)

@@ -101,6 +101,8 @@ struct sim {
 
   unsigned job;                 /* number of the latest job, 0: none yet */
   bool cancelling;              /* it has been told to end */
+  bool barrier_unflushed;       /* it stands, and the target cannot flush */
+  bool barrier_lost;            /* and that one has been lost since */
   unsigned cancels;             /* calls of mirror_cancel in progress */
   bool meddler_may_go;
   uint64_t max_pause_ns;        /* of a job that is starting; 0: may not hold */

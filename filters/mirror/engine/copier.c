@@ -315,6 +315,17 @@ copiers_set_speed (struct copiers *c, uint64_t bytes_per_s)
 }
 
 void
+copiers_hurry (struct copiers *c, bool hurry)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  if (c->rate.hurry == hurry)
+    return;
+  copy_rate_hurry (&c->rate, hurry, c->p->clock->now_ns (c->p->clock));
+  copiers_look_again_locked (c);
+}
+
+void
 copiers_wake (struct copiers *c)
 {
   sync_point ();

@@ -48,6 +48,11 @@ extern void copiers_retry_now (struct copiers *c);
 /* Takes effect at once, also for a copier that is waiting for its turn. */
 extern void copiers_set_speed (struct copiers *c, uint64_t bytes_per_s);
 
+/* Clients are being held until all has been copied: they do not come first.
+ * The speed that the user has set stays.
+ */
+extern void copiers_hurry (struct copiers *c, bool hurry);
+
 /* At least a granule; pieces that are being copied are not affected. */
 extern void copiers_set_buf_size (struct copiers *c, uint64_t bytes);
 

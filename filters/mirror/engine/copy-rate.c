@@ -9,6 +9,7 @@ void
 copy_rate_init (struct copy_rate *r, uint64_t speed, uint64_t now_ns)
 {
   r->speed = speed;
+  r->hurry = false;
   r->taken = 0;
   pace_init (&r->pace, speed, now_ns);
   yield_init (&r->yield, now_ns);
@@ -20,6 +21,14 @@ copy_rate_set (struct copy_rate *r, uint64_t speed, uint64_t now_ns)
   r->speed = speed;
   pace_set_rate (&r->pace, speed, now_ns);
   yield_init (&r->yield, now_ns);
+}
+
+void
+copy_rate_hurry (struct copy_rate *r, bool hurry, uint64_t now_ns)
+{
+  r->hurry = hurry;
+  if (r->speed == 0)            /* what was taken meanwhile is not owed */
+    pace_set_rate (&r->pace, r->yield.rate, now_ns);
 }
 
 static struct yield_sums
@@ -51,6 +60,8 @@ copy_rate_delay_ns (struct copy_rate *r, struct pair *p, bool caught_up,
                     bool busy, uint64_t now_ns)
 {
   if (r->speed == 0) {
+    if (r->hurry)
+      return 0;
     if (now_ns >= r->yield.due_ns)
       look (r, p, caught_up, busy, now_ns);
     if (r->yield.phase != YIELD_COPY)

@@ -19,6 +19,7 @@ struct copy_rate {
   uint64_t speed;               /* bytes per second; 0: the user sets none */
   struct pace pace;
   struct yield yield;
+  bool hurry;                   /* see copiers_hurry */
   uint64_t taken;               /* bytes, all in all */
 };
 
@@ -28,6 +29,10 @@ extern void copy_rate_init (struct copy_rate *r, uint64_t speed,
 /* Takes effect at once. */
 extern void copy_rate_set (struct copy_rate *r, uint64_t speed,
                            uint64_t now_ns);
+
+/* See copiers_hurry. */
+extern void copy_rate_hurry (struct copy_rate *r, bool hurry,
+                             uint64_t now_ns);
 
 /* May a piece be copied now?  0: yes; else after how long to ask again.
  * caught_up, busy: see yield_look.

@@ -137,6 +137,7 @@ job_release_locked (struct job *job)
   if (!job->held)
     return;
   job->held = false;
+  copiers_hurry (job->copiers, false);
   job->published = false;       /* the gate has another regime now */
   job_publish_locked (job);
 }

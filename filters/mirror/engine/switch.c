@@ -217,6 +217,7 @@ all_halt (struct job *job, uint64_t *began_ns, const char **why)
     *began_ns = job_now_ns (job);
     job->held = true;
     gate_hold (job->m->gate);
+    copiers_hurry (job->copiers, true);
   }
   r = halt (job, *began_ns + atomic_load (&job->max_pause_ns), why);
   if (r < 0)
