@@ -2,6 +2,6 @@
 
 TESTS += scripts/check-includes
 EXTRA_DIST += \
-	scripts/check scripts/check-includes scripts/deps.sh \
+	scripts/bench scripts/check scripts/check-includes scripts/deps.sh \
 	scripts/quickstart scripts/quickstart-client \
 	scripts/scoreboard scripts/terminal-picture scripts/wrap/nbdkit .ci/run

@@ -27,3 +27,12 @@ bench-uring: all
 	./run $(PYTHON) $(top_srcdir)/tests/bench/bench-uring
 .PHONY: bench-uring
 EXTRA_DIST += tests/bench/bench-uring
+
+# scripts/bench, which builds by itself.
+EXTRA_DIST += \
+	tests/bench/benchcommand.py \
+	tests/bench/benchgoals.py \
+	tests/bench/benchload.py \
+	tests/bench/benchreport.py \
+	tests/bench/benchrows.py \
+	tests/bench/benchservers.py

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line of scripts/bench, and the course of a run."""
+
+import argparse
+import os
+import re
+import sys
+import time
+
+import benchgoals
+import benchreport
+import benchrows
+from benchload import BadOption, Cell
+
+FORMAT = 1                      # of results.json
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """One line, and no usage before it."""
+        self.exit(2, "bench: %s\n" % message)
+
+
+def positive(kind, least, most):
+    def parse(text):
+        try:
+            x = kind(text)
+        except ValueError:
+            x = None
+        if x is None or not least <= x <= most:
+            raise argparse.ArgumentTypeError(
+                "%r is no number from %g to %g" % (text, least, most))
+        return x
+    return parse
+
+
+def pattern(text):
+    try:
+        return re.compile(text)
+    except re.error as e:
+        raise argparse.ArgumentTypeError("%r: %s" % (text, e)) from None
+
+
+def options(description):
+    p = Parser(prog="bench", description=description, allow_abbrev=False)
+    p.add_argument("--quick", action="store_true",
+                   help="fewer and shorter samples: less than 4 minutes")
+    p.add_argument("--rows", type=pattern, metavar="PATTERN",
+                   help="only rows whose name the regular expression matches")
+    p.add_argument("--list", action="store_true", help="list the rows")
+    p.add_argument("--cell", action="append", default=[],
+                   metavar="rw=write,bs=4k,depth=8,jobs=2,legs=tcp,delay=1ms",
+                   help="measure this, and of the rows none but by --rows")
+    p.add_argument("--pairs", type=positive(int, 1, 1000), metavar="N",
+                   help="samples of each subject of a row")
+    p.add_argument("--seconds", type=positive(float, 0.1, 600), metavar="S",
+                   help="length of a sample")
+    p.add_argument("--threads", type=positive(int, 1, 256), metavar="N",
+                   help="threads of our proxy (default: nbdkit's, as nbdmirror"
+                   " run has them)")
+    p.add_argument("--connections", type=positive(int, 1, 16), metavar="N",
+                   help="connections to the target (default: the filter's)")
+    p.add_argument("--dir", default="/var/tmp", metavar="DIR",
+                   help="for images of local rows (default: /var/tmp)")
+    p.add_argument("--out", default="bench-results", metavar="DIR",
+                   help="for the results (default: bench-results)")
+    args = p.parse_args()
+    try:
+        args.selected = select(args)
+    except BadOption as e:
+        p.error(str(e))
+    if not os.path.isdir(args.dir):
+        p.error("--dir %s: no such directory" % args.dir)
+    args.needs_build = not args.list
+    return args
+
+
+def select(args):
+    rows = []
+    if args.rows or not args.cell:
+        rows = [r for r in benchrows.all_rows()
+                if not args.rows or args.rows.search(r.name)]
+        if not rows:
+            raise BadOption("--rows %s: no row has such a name; see --list"
+                            % args.rows.pattern)
+    for text in args.cell:
+        rows.append(benchrows.TeeRow("cell:" + text, cell=Cell.parse(text)))
+    return rows
+
+
+def without_build(args):
+    for row in args.selected:
+        print("%-18s %1s %s" % (row.name, "*" if row.required else "",
+                                row.title))
+    return 0
+
+
+class Bench:
+    """What rows are measured by."""
+
+    def __init__(self, args):
+        self.quick = args.quick
+        self.pairs = args.pairs or (3 if args.quick else 9)
+        self.seconds = args.seconds or (0.4 if args.quick else 1)
+        self.threads = args.threads
+        self.connections = args.connections
+        self.directory = args.dir
+        self.qemu = benchrows.have_qemu()
+
+    def ours_options(self):
+        return {"threads": self.threads, "connections": self.connections}
+
+    def progress(self, row, turn, name):
+        if sys.stderr.isatty():
+            print("\r%-18s %d/%d %-10s\r" % (row.name, turn + 1, self.pairs,
+                                             name), end="", file=sys.stderr,
+                  flush=True)
+
+
+def document(bench, results, machine, took):
+    return {"format": FORMAT, "quick": bench.quick, "pairs": bench.pairs,
+            "seconds": bench.seconds, "threads": bench.threads,
+            "connections": bench.connections, "machine": machine,
+            "took": took, "rows": results,
+            "overall": benchgoals.overall(results)}
+
+
+def run(args):
+    bench = Bench(args)
+    machine = benchreport.machine()
+    os.makedirs(args.out, exist_ok=True)
+    if not bench.qemu:
+        print("There is no qemu-storage-daemon: without that peer.")
+    began = time.monotonic()
+    results = []
+    print(benchreport.header())
+    for row in args.selected:
+        result = row.run(bench).as_dict()
+        result["verdicts"] = benchgoals.of_row(result, row.baseline)
+        results.append(result)
+        benchreport.show(result)
+        benchreport.write_json(
+            os.path.join(args.out, "results.json"),
+            document(bench, results, machine, time.monotonic() - began))
+    for v in benchgoals.overall(results):
+        print("%s: %.2f, %s" % (v["name"], v["figure"], v["verdict"]))
+    return 1 if any(r["error"] for r in results) else 0
