@@ -7,9 +7,11 @@ import re
 import sys
 import time
 
+import benchcopy
 import benchgoals
 import benchreport
 import benchrows
+import benchservers
 from benchload import BadOption, Cell
 
 FORMAT = 1                      # of results.json
@@ -78,7 +80,7 @@ def options(description):
 def select(args):
     rows = []
     if args.rows or not args.cell:
-        rows = [r for r in benchrows.all_rows()
+        rows = [r for r in benchcopy.all_rows(args.quick)
                 if not args.rows or args.rows.search(r.name)]
         if not rows:
             raise BadOption("--rows %s: no row has such a name; see --list"
@@ -100,21 +102,23 @@ class Bench:
 
     def __init__(self, args):
         self.quick = args.quick
+        self.asked_pairs = args.pairs
+        self.asked_seconds = args.seconds
         self.pairs = args.pairs or (3 if args.quick else 9)
         self.seconds = args.seconds or (0.4 if args.quick else 1)
         self.threads = args.threads
         self.connections = args.connections
         self.directory = args.dir
-        self.qemu = benchrows.have_qemu()
+        self.qemu = benchservers.have_qemu()
 
     def ours_options(self):
         return {"threads": self.threads, "connections": self.connections}
 
-    def progress(self, row, turn, name):
+    @staticmethod
+    def progress(row, turn, turns, name):
         if sys.stderr.isatty():
-            print("\r%-18s %d/%d %-10s\r" % (row.name, turn + 1, self.pairs,
-                                             name), end="", file=sys.stderr,
-                  flush=True)
+            print("%-14s   %d/%d %-12s\r" % (row.name, turn + 1, turns, name),
+                  end="", file=sys.stderr, flush=True)
 
 
 def document(bench, results, machine, took):
@@ -136,12 +140,11 @@ def run(args):
     print(benchreport.header())
     for row in args.selected:
         result = row.run(bench).as_dict()
-        result["verdicts"] = benchgoals.of_row(result, row.baseline)
+        result["verdicts"] = benchgoals.of_row(result)
         results.append(result)
         benchreport.show(result)
         benchreport.write_json(
             os.path.join(args.out, "results.json"),
             document(bench, results, machine, time.monotonic() - began))
-    for v in benchgoals.overall(results):
-        print("%s: %.2f, %s" % (v["name"], v["figure"], v["verdict"]))
+    benchreport.show_overall(benchgoals.overall(results))
     return 1 if any(r["error"] for r in results) else 0

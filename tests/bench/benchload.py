@@ -118,7 +118,7 @@ class Cell:
             "--randseed=%d" % random.randrange(1 << 30),
             "--percentile_list=50:99:99.9", "--output-format=json"]
         if self.rate:
-            rate = self.rate // self.jobs
+            rate = self.rate // self.jobs // (2 if self.rw == "rw" else 1)
             command.append("--rate=%d,%d" % (rate, rate))
         return command
 
@@ -137,7 +137,9 @@ def cpu_seconds(pid):
 def result_of(path):
     """The sample in what fio has written."""
     with open(path, encoding="utf-8") as f:
-        job = json.load(f)["jobs"][0]
+        text = f.read()
+    # It may begin with a line about a signal.
+    job = json.loads(text[text.index("{"):])["jobs"][0]
     if job["error"]:
         raise RuntimeError("fio: error %d" % job["error"])
     sides = [job[x] for x in ("read", "write") if job[x]["total_ios"] > 0]

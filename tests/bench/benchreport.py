@@ -81,35 +81,35 @@ def value(result, name):
 
 HEAD = ("row", "", "ours", "peer", "", "ratio", "quartiles", "cpu us",
         "p50 us", "p99 us", "p99.9 us", "goals")
-FORMAT = "%-18s %1s %10s %10s %-8s %6s %-13s %-11s %-11s %-13s %-15s %s"
+FORMAT = "%-14s %1s %9s %9s %-9s %6s %-10s %-9s %-9s %-11s %-13s %s"
 
 
 def header():
     return FORMAT % HEAD
 
 
-def lines(result, peers=None):
+def lines(result):
     """Rows of the table, each a tuple as HEAD: one for each peer."""
     samples = result["samples"]
-    peers = peers or [p for p in samples if p != "ours"] or [None]
     rows = []
-    for peer in peers:
+    peers = sorted((p for p in samples if p != "ours"),
+                   key=lambda p: p != result["baseline"])
+    for peer in peers or [None]:
         ratios = result["ratios"].get(peer) if peer else None
         low, middle, high = quartiles(ratios) if ratios else (0, 0, 0)
         is_first = not rows
-        if result["error"]:
-            verdict = "FAILED"
-        else:
-            verdict = ", ".join("%s %s" % (g["name"], g["verdict"]) for g in
-                                result["verdicts"]) if is_first else ""
+        verdict = "" if not is_first else "FAILED" if result["error"] else \
+            ", ".join("%s %s" % (g["name"], g["verdict"])
+                      for g in result["verdicts"])
         rows.append((
             result["name"] if is_first else "",
             "*" if result["required"] and is_first else "",
-            value(result, "ours"), value(result, peer) if peer else "-",
-            NAMES.get(peer, peer or ""), "%.2f" % middle if ratios else "-",
-            "%.2f..%.2f" % (low, high) if ratios else "",
-            pair(samples, "cpu", peer), pair(samples, "p50", peer),
-            pair(samples, "p99", peer), pair(samples, "p99.9", peer),
+            value(result, "ours") if is_first else "",
+            value(result, peer) if peer else "-",
+            NAMES.get(peer, peer or ""), number(middle) if ratios else "-",
+            "%s-%s" % (number(low), number(high)) if ratios else "",
+            *(pair(samples, key, peer)
+              for key in ("cpu", "p50", "p99", "p99.9")),
             verdict))
     return rows
 
@@ -121,6 +121,12 @@ def show(result):
         print("    " + note, flush=True)
     if result["error"]:
         print("    FAILED: " + result["error"], flush=True)
+
+
+def show_overall(verdicts):
+    print()
+    for v in verdicts:
+        print("%s: %s, %s" % (v["name"], v["figure"], v["verdict"]))
 
 
 def geometric_mean(values):

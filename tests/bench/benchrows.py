@@ -8,9 +8,12 @@ where what is measured is a time.
 """
 
 import os
+import subprocess
+
+from qmp import QMPError
 
 from benchload import Cell, fill, measure
-from benchservers import Ours, Qemu, Servers, have_qemu  # noqa: F401
+from benchservers import Ours, Qemu, Servers
 
 
 class Result:
@@ -26,17 +29,14 @@ class Result:
     def add(self, subject, sample):
         self.samples.setdefault(subject, []).append(sample)
 
-    def values(self, subject):
-        return [x[self.row.measure] for x in self.samples.get(subject, ())]
-
-    def ratios(self, peer, subject="ours", measure=None):
-        """One of each turn; more is better for the subject."""
-        measure = measure or self.row.measure
-        pairs = [(a[measure], b[measure]) for a, b in
-                 zip(self.samples.get(subject, ()),
-                     self.samples.get(peer, ()))
-                 if a[measure] and b[measure]]
-        if measure == "iops":
+    def ratios(self, peer):
+        """One of each turn; more is better for us."""
+        def get(sample):
+            # It has not ended within that limit.
+            return sample[self.row.measure] or sample["limit"]
+        pairs = [(get(a), get(b)) for a, b in zip(
+            self.samples.get("ours", ()), self.samples.get(peer, ()))]
+        if self.row.measure == "iops":
             return [a / b for a, b in pairs]
         return [b / a for a, b in pairs]
 
@@ -44,12 +44,13 @@ class Result:
         row = self.row
         return {"name": row.name, "title": row.title, "measure": row.measure,
                 "required": row.required, "floor": row.floor,
-                "goals": row.goals(), "cell": row.cell.as_dict()
-                if row.cell else None, "samples": self.samples,
+                "judged": row.judged(), "baseline": row.baseline,
+                "goals": row.goals(), "samples": self.samples,
+                "cell": row.cell.as_dict() if row.cell else None,
                 "equal": self.equal, "notes": self.notes,
                 "error": self.error,
                 "ratios": {peer: self.ratios(peer) for peer in self.samples
-                           if peer != "ours"}}
+                           if peer not in ("ours", *row.unrelated)}}
 
 
 class Row:
@@ -59,6 +60,7 @@ class Row:
     baseline = "qemu"
     measure = "iops"
     cpu_goal = True
+    unrelated = ()              # subjects that ours is not compared with
 
     def __init__(self, name, title=None, required=False, floor=1.0,
                  cell=None):
@@ -68,9 +70,12 @@ class Row:
         self.required = required
         self.floor = floor
 
+    def judged(self):
+        """Is the floor a goal?"""
+        return self.required
+
     def goals(self):
-        """What is to be evaluated besides the floor: names that
-        benchgoals.py knows."""
+        """What is to be evaluated besides: names that benchgoals.py knows."""
         return ["cpu"] if self.cpu_goal and self.required else []
 
     def run(self, bench):
@@ -79,26 +84,30 @@ class Row:
         try:
             with Servers() as t:
                 self.measure_in(t, bench, result)
-        except (AssertionError, OSError, RuntimeError, TimeoutError,
-                EOFError) as e:
+        except (AssertionError, EOFError, OSError, QMPError, RuntimeError,
+                ValueError, subprocess.SubprocessError) as e:
             result.error = "%s: %s" % (type(e).__name__, e)
         bad = [s for s, same in result.equal.items() if not same]
         if bad and not result.error:
             result.error = "source and target differ: " + ", ".join(bad)
         return result
 
-    def turns(self, bench, subjects, result):
+    def turns(self, bench, subjects, result, pairs=None):
         """subjects: name: function that returns a sample."""
         names = list(subjects)
-        for i in range(bench.pairs):
+        pairs = pairs or bench.pairs
+        for i in range(pairs):
             first = i % len(names)
             for name in names[first:] + names[:first]:
-                bench.progress(self, i, name)
+                bench.progress(self, i, pairs, name)
                 result.add(name, subjects[name]())
 
 
 class TeeRow(Row):
     """A mirror in write-blocking that is ready, under load."""
+
+    def judged(self):
+        return self.required or self.floor > 1
 
     def legs(self, t, bench, name):
         """Start a source and a target; returns what they are called."""
@@ -156,6 +165,21 @@ class TeeRow(Row):
             result.equal[name] = p.equal()
 
 
+class ConnectionsRow(TeeRow):
+    """Sixteen connections against four with as many requests in flight."""
+
+    def __init__(self):
+        super().__init__("w4k-d4-c16", cell=Cell("write", "4k", 4, 16))
+
+    def goals(self):
+        return ["connections"]
+
+    def subjects(self, proxies, bench):
+        four = Cell("write", "4k", 16, 4)
+        return {**super().subjects(proxies, bench),
+                "ours-4": lambda: proxies["ours"].sample(four, bench.seconds)}
+
+
 class IdleRow(Row):
     """The filter without a job, and nbdkit without the filter."""
 
@@ -200,7 +224,3 @@ def micro_rows():
         cell = Cell("rw", "4k", depth)
         yield IdleRow("idle-d%d" % depth, "no job: " + cell.text(), True, 0.98,
                       cell)
-
-
-def all_rows():
-    return list(micro_rows())

@@ -31,6 +31,7 @@ EXTRA_DIST += tests/bench/bench-uring
 # scripts/bench, which builds by itself.
 EXTRA_DIST += \
 	tests/bench/benchcommand.py \
+	tests/bench/benchcopy.py \
 	tests/bench/benchgoals.py \
 	tests/bench/benchload.py \
 	tests/bench/benchreport.py \
