@@ -2,13 +2,16 @@
 """The command line of scripts/bench, and the course of a run."""
 
 import argparse
+import json
 import os
 import re
+import signal
 import sys
 import time
 
 import benchcopy
 import benchgoals
+import benchplot
 import benchreport
 import benchrows
 import benchservers
@@ -66,15 +69,33 @@ def options(description):
                    help="for images of local rows (default: /var/tmp)")
     p.add_argument("--out", default="bench-results", metavar="DIR",
                    help="for the results (default: bench-results)")
+    p.add_argument("--markdown", metavar="FILE",
+                   help="write tables into FILE, between the marks there")
+    p.add_argument("--from", dest="results", metavar="JSON",
+                   help="measure nothing; show the results in this file")
     args = p.parse_args()
     try:
         args.selected = select(args)
-    except BadOption as e:
+        if args.markdown:
+            benchplot.rewrite(args.markdown, None)
+        if not os.path.isdir(args.dir):
+            raise BadOption("--dir %s: no such directory" % args.dir)
+        args.document = read_results(args.results) if args.results else None
+    except (BadOption, OSError) as e:
         p.error(str(e))
-    if not os.path.isdir(args.dir):
-        p.error("--dir %s: no such directory" % args.dir)
-    args.needs_build = not args.list
+    args.needs_build = not args.list and not args.results
     return args
+
+
+def read_results(path):
+    try:
+        with open(path, encoding="utf-8") as f:
+            d = json.load(f)
+    except ValueError as e:
+        raise BadOption("--from %s: %s" % (path, e)) from None
+    if not isinstance(d, dict) or d.get("format") != FORMAT:
+        raise BadOption("--from %s: no results of this version" % path)
+    return d
 
 
 def select(args):
@@ -91,10 +112,34 @@ def select(args):
 
 
 def without_build(args):
+    if args.document and not args.list:
+        show_again(args)
+        return 0
     for row in args.selected:
         print("%-18s %1s %s" % (row.name, "*" if row.required else "",
                                 row.title))
     return 0
+
+
+def show_again(args):
+    d = args.document
+    print(benchreport.header())
+    for result in d["rows"]:
+        result["verdicts"] = benchgoals.of_row(result)
+        benchreport.show(result)
+    d["overall"] = benchgoals.overall(d["rows"])
+    finish(args, d)
+
+
+def finish(args, d):
+    """Whatever is made of results."""
+    benchreport.show_overall(d["overall"])
+    os.makedirs(args.out, exist_ok=True)
+    made = benchplot.write(args.out, d["rows"], d["machine"])
+    if args.markdown:
+        benchplot.rewrite(args.markdown, d)
+    print("\nIn %s: %s" % (args.out, ", ".join(["results.json"] * (
+        args.document is None) + made)))
 
 
 class Bench:
@@ -130,6 +175,8 @@ def document(bench, results, machine, took):
 
 
 def run(args):
+    # Servers are ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(args)
     machine = benchreport.machine()
     os.makedirs(args.out, exist_ok=True)
@@ -146,5 +193,5 @@ def run(args):
         benchreport.write_json(
             os.path.join(args.out, "results.json"),
             document(bench, results, machine, time.monotonic() - began))
-    benchreport.show_overall(benchgoals.overall(results))
+    finish(args, document(bench, results, machine, time.monotonic() - began))
     return 1 if any(r["error"] for r in results) else 0

@@ -34,6 +34,7 @@ EXTRA_DIST += \
 	tests/bench/benchcopy.py \
 	tests/bench/benchgoals.py \
 	tests/bench/benchload.py \
+	tests/bench/benchplot.py \
 	tests/bench/benchreport.py \
 	tests/bench/benchrows.py \
 	tests/bench/benchservers.py
