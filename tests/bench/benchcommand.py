@@ -81,8 +81,12 @@ def options(description):
         if not os.path.isdir(args.dir):
             raise BadOption("--dir %s: no such directory" % args.dir)
         args.document = read_results(args.results) if args.results else None
-    except (BadOption, OSError) as e:
+        if os.path.exists(args.out) and not os.path.isdir(args.out):
+            raise BadOption("--out %s: not a directory" % args.out)
+    except BadOption as e:
         p.error(str(e))
+    except OSError as e:
+        p.error("%s: %s" % (e.filename, e.strerror))
     args.needs_build = not args.list and not args.results
     return args
 
@@ -150,7 +154,7 @@ class Bench:
         self.asked_pairs = args.pairs
         self.asked_seconds = args.seconds
         self.pairs = args.pairs or (3 if args.quick else 9)
-        self.seconds = args.seconds or (0.4 if args.quick else 1)
+        self.seconds = args.seconds or (0.3 if args.quick else 1)
         self.threads = args.threads
         self.connections = args.connections
         self.directory = args.dir

@@ -29,7 +29,7 @@ def memory_available():
 
 
 def slow_pairs(bench):
-    return bench.asked_pairs or min(bench.pairs, SLOW_PAIRS)
+    return bench.asked_pairs or (2 if bench.quick else SLOW_PAIRS)
 
 
 # -- a full copy ------------------------------------------------------------
@@ -183,15 +183,13 @@ class CopyingRow(TeeRow):
 
     def measure_in(self, t, bench, result):
         proxies = self.proxies(t, bench)
-        seconds = max(bench.seconds, 2) if bench.asked_seconds is None \
-            else bench.seconds
+        seconds = bench.asked_seconds or (1 if bench.quick else 3)
         subjects = {}
         for name, p in proxies.items():
             p.start()
             p.sample(self.cell, min(seconds, 0.3))
             subjects[name] = lambda p=p: self.busy(p, seconds)
-            subjects[name + "-alone"] = \
-                lambda p=p: p.sample(self.cell, seconds)
+            subjects[name + "-alone"] = lambda p=p: self.alone(p, seconds)
         self.turns(bench, subjects, result, slow_pairs(bench))
         result.notes.append("MiB copied a second meanwhile: " + ", ".join(
             "%s %.0f" % (name, benchload.median(
@@ -199,14 +197,18 @@ class CopyingRow(TeeRow):
                 MIB) for name in proxies))
         for name, p in proxies.items():
             p.mirror("write-blocking")
-            if not p.wait_ready():
-                raise RuntimeError(name + " does not get ready")
             result.equal[name] = p.equal()
+
+    def alone(self, proxy, seconds):
+        sample = proxy.sample(self.cell, seconds)
+        # With a copy it would be for that, too.
+        del sample["cpu"]
+        return sample
 
     def busy(self, proxy, seconds):
         began = time.monotonic()
         with Copying(proxy, self.mode) as copying:
-            sample = proxy.sample(self.cell, seconds)
+            sample = self.alone(proxy, seconds)
         sample["copied"] = copying.copies * self.cell.size
         sample["seconds"] = time.monotonic() - began
         return sample
@@ -279,7 +281,6 @@ class ConvergeRow(TeeRow):
                       cpu_seconds=cpu)
         same = proxy.equal()
         result.equal[proxy.name] = same and result.equal.get(proxy.name, True)
-        proxy.cancel()
         return sample
 
 

@@ -34,11 +34,11 @@ do for [kind in "png svg"] {
   set output "ratios." . kind
   plot 1 with lines dashtype 2 linecolor 'black' notitle, \\
     2 with lines dashtype 3 linecolor 'gray40' notitle, \\
-    'ratios.dat' using ($2==1?$0:NaN):4:xtic(1) with boxes \\
+    'ratios.dat' using ($2==1?$0:NaN):4 with boxes \\
       linecolor rgb '#3070b0' title 'required rows', \\
-    '' using ($2==0?$0:NaN):4:xtic(1) with boxes linecolor rgb '#a0b8d0' \\
+    '' using ($2==0?$0:NaN):4 with boxes linecolor rgb '#a0b8d0' \\
       title 'others', \\
-    '' using 0:4:3:5 with yerrorbars pointtype 0 linecolor 'black' \\
+    '' using 0:4:3:5:xtic(1) with yerrorbars pointsize 0 linecolor 'black' \\
       linewidth 1.5 notitle
 }
 """
@@ -129,7 +129,7 @@ def markdown(d):
     for r in rows:
         for note in r["notes"] + ([r["error"]] if r["error"] else []):
             text.append("* %s: %s" % (r["name"], note))
-    return text + [""]
+    return text + ([] if text[-1] == "" else [""])
 
 
 def rewrite(path, d):
@@ -144,4 +144,4 @@ def rewrite(path, d):
     if d is None:
         return
     with open(path, "w", encoding="utf-8") as f:
-        f.write(before + BEGIN + "\n\n" + "\n".join(markdown(d)) + END + after)
+        f.write("\n".join([before + BEGIN, "", *markdown(d), END + after]))

@@ -13,7 +13,8 @@ import subprocess
 from benchload import median, quartiles
 
 NAMES = {"qemu": "QEMU", "plain": "nbdkit", "nbdcopy": "nbdcopy",
-         "convert": "qemu-img"}
+         "convert": "qemu-img", "ours-alone": "no copy",
+         "qemu-alone": "QEMU alone", "ours-4": "4 conns"}
 
 
 def first(*command):
@@ -81,7 +82,7 @@ def value(result, name):
 
 HEAD = ("row", "", "ours", "peer", "", "ratio", "quartiles", "cpu us",
         "p50 us", "p99 us", "p99.9 us", "goals")
-FORMAT = "%-14s %1s %9s %9s %-9s %6s %-10s %-9s %-9s %-11s %-13s %s"
+FORMAT = "%-14s %1s %9s %9s %-10s %6s %-10s %-9s %-9s %-11s %-13s %s"
 
 
 def header():

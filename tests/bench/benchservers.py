@@ -169,9 +169,14 @@ class Proxy:
             q.wait(lambda q: q.job() is None, LONG)
 
     def equal(self):
-        """Both sides, when nothing is in flight any more."""
+        """No client is there any more: ends the job, which then has equal
+        sides.  To wait until it tells that nothing is left is not enough:
+        QEMU's knows only after a while of what has become dirty."""
+        if not self.wait_ready():
+            raise RuntimeError(self.name + " does not get ready")
         with self.control() as q:
-            q.wait(self.all_copied, LONG)
+            q.command("block-job-cancel", device="mirror")
+            q.wait(lambda q: q.job() is None, LONG)
         return self.t.equal(self.source, self.target)
 
     def sample(self, cell, seconds):
