@@ -15,6 +15,7 @@ CLEANFILES += \
 	nbdmirror.1 nbdkit-mirror-filter.1 nbdkit-mirror-intent.5 \
 	nbdkit-mirror-qmp.7
 EXTRA_DIST += $(man_pods) docs/correctness.md docs/recipes.md \
+	docs/performance.md \
 	docs/scoreboard.md \
 	docs/watch.svg
 

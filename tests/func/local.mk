@@ -125,6 +125,7 @@ func_tests = \
 	$(stress_tests) \
 	tests/func/test-bad-input.sh \
 	tests/func/test-bad-input-daemon.sh \
+	tests/func/test-bench.py \
 	tests/func/test-bitmap-hostile.py \
 	tests/func/test-bitmap-table.py \
 	tests/func/test-bitmap-order.py \
