@@ -110,8 +110,9 @@ def select(args):
         if not rows:
             raise BadOption("--rows %s: no row has such a name; see --list"
                             % args.rows.pattern)
-    for text in args.cell:
-        rows.append(benchrows.TeeRow("cell:" + text, cell=Cell.parse(text)))
+    for i, text in enumerate(args.cell):
+        rows.append(benchrows.TeeRow("cell-%d" % (i + 1),
+                                     cell=Cell.parse(text)))
     return rows
 
 
@@ -194,6 +195,8 @@ def run(args):
         result["verdicts"] = benchgoals.of_row(result)
         results.append(result)
         benchreport.show(result)
+        if row.name.startswith("cell-"):
+            print("    " + row.title)
         benchreport.write_json(
             os.path.join(args.out, "results.json"),
             document(bench, results, machine, time.monotonic() - began))
