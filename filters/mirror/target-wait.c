@@ -176,7 +176,7 @@ conn_pump (struct conn *c)
     { .fd = c->fd, .events = POLLIN },
     { .fd = c->lead_kick, .events = POLLIN },
   };
-  int r = 0;
+  int r = 0, err = -ENOTCONN;
 
   if (conn_wants_write (c))
     fds[0].events |= POLLOUT;
@@ -193,9 +193,11 @@ conn_pump (struct conn *c)
   else if (fds[0].revents)
     r = nbd_aio_notify_write (c->nbd);
   release_waiters ();
+  /* EINVAL: somebody who was submitting has seen the end before. */
+  if (r == -1 && nbd_get_errno () > 0 && nbd_get_errno () != EINVAL)
+    err = -nbd_get_errno ();
   if (conn_dead (c))
-    conn_lost (c, r == -1 && nbd_get_errno () > 0
-               ? -nbd_get_errno () : -ENOTCONN);
+    conn_lost (c, err);
 }
 
 /* After a command was queued: is somebody needed for sending the rest? */

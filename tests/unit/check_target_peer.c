@@ -261,6 +261,44 @@ START_TEST (bad_replies)
 }
 END_TEST
 
+static void
+write_until_lost (void *vp)
+{
+  static char buf[64 * KiB];
+
+  while (run (vp, request (TARGET_WRITE, LANE_TEE, 0, buf, sizeof buf, 0)) == 0)
+    ;
+}
+
+/* Who finds the end first, a thread that sends or one that receives, does not
+ * matter: the other must not report that it has misused the connection.
+ */
+START_TEST (loss_between_senders)
+{
+  struct thread threads[4];
+  struct losses l;
+  struct target *t;
+  unsigned i, round;
+
+  for (round = 0; round < 200; ++round) {
+    struct peer p = { .misdeed = REPLY_CLOSE, .when = 4, .size = MiB };
+
+    peer_start (&p);
+    t = connect_started (p.uri, 1, &l);
+    for (i = 0; i < 4; ++i)
+      ck_assert_int_eq (thread_start (&threads[i], "write", write_until_lost,
+                                      t), 0);
+    for (i = 0; i < 4; ++i)
+      thread_join (&threads[i]);
+    EVENTUALLY (l.count == 1, 10);
+    ck_assert_int_ne (l.err, -EINVAL);
+    ck_assert_int_lt (l.err, 0);
+    t->ops->free (t);
+    peer_stop (&p);
+  }
+}
+END_TEST
+
 START_TEST (idle_loss)
 {
   struct peer p = { .misdeed = CLOSE_IDLE, .size = MiB, .multi_conn = true };
@@ -513,6 +551,7 @@ main (void)
   tcase_add_test (tc, block_sizes);
   tcase_add_test (tc, bad_block_sizes);
   tcase_add_test (tc, bad_replies);
+  tcase_add_test (tc, loss_between_senders);
   tcase_add_test (tc, idle_loss);
   tcase_add_test (tc, late_lost);
   tcase_add_test (tc, sends_unattended);
