@@ -260,8 +260,8 @@ disk_open (struct disk *d, struct shared *s, bool readonly,
     return 0;
   if (*why == 0)
     why_not (why, "%s%s", error_text (-r),
-             readonly ? "" : r == -EROFS || r == -EACCES || r == -EPERM
-             ? "; it can be served read-only (nbdkit -r)" : "");
+             readonly ? "" : r == -EROFS || r == -EACCES || r == -EPERM ||
+             r == -ETXTBSY ? "; it can be served read-only (nbdkit -r)" : "");
   disk_close (d);
   return r;
 }

@@ -19,6 +19,7 @@
 #include "errtext.h"
 #include "eventlog.h"
 #include "instance-private.h"
+#include "readonly.h"
 
 /* For tests.  -D mirror.backoff_ms=N: the first delay before a lost target is
  * connected to again.  -D mirror.tidy_ms=N: how often regions of the intent file
@@ -191,7 +192,11 @@ instance_new (const struct filter_keys *keys, const struct place *place)
   return in;
 }
 
-/* After a pivot the source is not needed: it may be gone. */
+/* After a pivot the source is not needed: it may be gone.
+ *
+ * Clients that have a context of their own write through that; but one that is
+ * shared, and what they are told they can do, must be as theirs.
+ */
 static int
 open_source (struct instance *in, nbdkit_backend *backend)
 {
@@ -200,8 +205,9 @@ open_source (struct instance *in, nbdkit_backend *backend)
     facts_of_disk (&in->facts, in->size, in->first_disk);
     return 0;
   }
-  in->next = nbdkit_next_context_open (backend, 0, in->keys->export
-                                       ? in->keys->export : "", true);
+  in->next = nbdkit_next_context_open (backend, readonly_is_server (),
+                                       in->keys->export ? in->keys->export
+                                       : "", true);
   if (!in->next)
     return -1;
   if (in->next->prepare (in->next) == -1 ||

@@ -67,6 +67,7 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/instance-private.h \
 	filters/mirror/instance-target.c \
 	filters/mirror/intent-plan.c filters/mirror/intent-plan.h \
+	filters/mirror/readonly.c filters/mirror/readonly.h \
 	filters/mirror/source.c filters/mirror/source.h \
 	filters/mirror/place.c filters/mirror/place.h \
 	filters/mirror/target.c filters/mirror/target.h \

@@ -17,10 +17,12 @@ from uringtest import NO_URING, Loop, connect, error_of  # noqa: E402
 import nbd  # noqa: E402
 
 
-def refused(t, words, *args, prefix=()):
+def refused(t, words, *args, prefix=(), before=()):
     """nbdkit does not start, and one line has all these words."""
+    if os.path.exists(t.path("bad.sock")):      # it had that already
+        os.unlink(t.path("bad.sock"))
     p = subprocess.run([*prefix, "nbdkit", "-f", "-U", t.path("bad.sock"),
-                        "uring", *args], stdin=subprocess.DEVNULL,
+                        *before, "uring", *args], stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                        text=True, timeout=30 * SLOW, check=False)
     assert p.returncode == 1, (args, p.returncode, p.stdout)
@@ -106,7 +108,8 @@ def read_only(t, disk):
 def not_writable(t, name, path):
     t.nbdkit(name, "uring", path)
     assert error_of(connect, t, name) is not None, "served for writing"
-    assert says(t, name, "file=" + path), "no line about it"
+    line = "it can be served read-only (nbdkit -r)"
+    assert says(t, name, "file=" + path) == says(t, name, line) == 1
     t.stop(name)
     t.nbdkit(name, "-r", "uring", path)
     h = connect(t, name)
@@ -116,6 +119,46 @@ def not_writable(t, name, path):
     assert error_of(h.pwrite, b"x", 0) == "EPERM"
     h.shutdown()
     t.stop(name)
+    mirrored(t, name, path)
+
+
+def mirrored(t, name, path):
+    """With -r the filter, too, has its source open for reading only.  What it
+    is told stays read-only when clients have been moved."""
+    with open(path, "rb") as f:
+        content = f.read()
+    t.nbdkit("target", "memory", str(len(content)))
+    args = ("--filter=mirror", "uring", path, "mirror-control=" +
+            t.path("ctl.sock"), "mirror-target=" + t.uri("target"))
+    refused(t, [path, "it can be served read-only (nbdkit -r)"], *args[2:],
+            before=args[:1])
+    name += ".mirror"
+    t.nbdkit(name, "-r", *args)
+    with t.qmp() as q:
+        q.wait(lambda q: q.job()["ready"], 60 * SLOW)
+        h = connect(t, name)
+        refuses_writes(h, content)
+        q.command("block-job-complete", device="mirror")
+        q.wait(lambda q: q.job() is None, 60 * SLOW)
+        refuses_writes(h, content)
+        h.shutdown()
+        h = connect(t, name)
+        refuses_writes(h, content)
+        h.shutdown()
+    t.stop(name)
+    assert says(t, name, "error: file=") == 0
+    h = connect(t, "target")
+    assert h.pread(len(content), 0) == content
+    h.shutdown()
+    t.stop("target")
+
+
+def refuses_writes(h, content):
+    assert h.is_read_only()
+    assert h.pread(1000, 111) == content[111:1111]
+    assert error_of(h.pwrite, b"x", 0) == "EPERM"
+    assert error_of(h.zero, 512, 0) == "EPERM"
+    assert error_of(h.trim, 512, 0) == "EPERM"
 
 
 def no_uring(t, disk):

@@ -104,9 +104,9 @@ check_verbs_LDADD = $(qmp_ldadd)
 
 # The target leg, against real servers and against servers that misbehave.
 target_tests = \
-	check_eventlog check_intent_plan check_params check_place check_target \
-	check_target_blocks check_target_connect check_target_peer \
-	check_target_self
+	check_eventlog check_intent_plan check_params check_place \
+	check_readonly check_target check_target_blocks check_target_connect \
+	check_target_peer check_target_self
 check_PROGRAMS += $(target_tests)
 TESTS += $(target_tests)
 target_sources = \
@@ -175,6 +175,12 @@ check_place_SOURCES = tests/unit/check_place.c \
 check_place_CPPFLAGS = $(target_cppflags)
 check_place_CFLAGS = $(unit_cflags)
 check_place_LDADD = $(CHECK_LIBS)
+
+check_readonly_SOURCES = tests/unit/check_readonly.c \
+	filters/mirror/readonly.c filters/mirror/readonly.h
+check_readonly_CPPFLAGS = $(target_cppflags)
+check_readonly_CFLAGS = $(unit_cflags)
+check_readonly_LDADD = $(CHECK_LIBS)
 
 check_target_self_SOURCES = tests/unit/check_target_self.c \
 	filters/mirror/target-self.c filters/mirror/target-private.h
