@@ -15,10 +15,14 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "run.h"
@@ -33,12 +37,47 @@ words_ready (const struct words *w)
   return -1;
 }
 
+/*-- local disks --------------------------------------------------------*/
+
+/* The plugin that serves them.  Both are given the file by the same key, so an
+ * intent file knows a disk again whatever served it before.
+ */
+static const char *
+local_plugin (struct run *run)
+{
+  if (run->plugin == NULL) {
+    run->plugin = "uring";
+    if (server_lacks_plugin (run->plugin, &run->sigmask)) {
+      run->plugin = "file";
+      complain ("run: nbdkit cannot load the plugin uring (nbdkit uring"
+                " --dump-plugin tells why); the plugin file serves local disks"
+                " instead, through the page cache");
+    }
+  }
+  return run->plugin;
+}
+
+/* If it cannot be told, it is for the plugin to say why. */
+static bool
+can_write (const char *path)
+{
+  CLEANUP_CLOSE int fd = open (path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+  int ro = 0;
+
+  if (fd < 0)
+    return !(errno == EACCES || errno == EPERM || errno == EROFS ||
+             errno == ETXTBSY);
+  /* A device can be opened all the same.  What is none has no such ioctl. */
+  return ioctl (fd, BLKROGET, &ro) < 0 || ro == 0;
+}
+
 /*-- the target ---------------------------------------------------------*/
 
-/* Does the intent file know the target?  1: then that has data, and the filter
- * sees to it that both belong together, and that nothing is written to the
- * target of a mirror that has ended.  0: no.  -errno: the file cannot be used;
- * that is the filter's to tell, before anything is written.
+/* Does the intent file know the target?  An enum intent_state: then that has
+ * data, and the filter sees to it that both belong together, and that nothing
+ * is written to the target of a mirror that has ended.  0, INTENT_IDLE: no.
+ * -errno: the file cannot be used; that is the filter's to tell, before anything
+ * is written.
  */
 static int
 target_is_known (const struct run *run)
@@ -57,7 +96,7 @@ target_is_known (const struct run *run)
   if (r < 0)
     return r == -ENOENT ? 0 : r;
   io->ops->free (io);
-  return head->state != INTENT_IDLE;
+  return (int) head->state;
 }
 
 bool
@@ -69,8 +108,8 @@ run_target_first (const struct run *run)
 
 /* The socket and the URI of a local target.  An intent file knows a target by
  * its URI, so with one the same file must have the same URI in the next run,
- * and another one another: the file's path is the name of the export (nbdkit's
- * file plugin takes any), and the socket is next to the intent file.
+ * and another one another: the file's path is the name of the export (both
+ * plugins take any), and the socket is next to the intent file.
  */
 static int
 listen_for_proxy (struct run *run)
@@ -113,7 +152,7 @@ run_spawn_target (struct run *run)
 
   words_add (&argv, "nbdkit");
   words_add (&argv, "-f");
-  words_add (&argv, "file");
+  words_add (&argv, "%s", local_plugin (run));
   words_add (&argv, "file=%s", run->target.path);
   if (words_ready (&argv) == 0)
     pid = spawn_server (&argv, &run->target_listener, run->target.fd,
@@ -192,7 +231,11 @@ run_spawn_proxy (struct run *run)
     words_add (&argv, "uri=%s", run->source.name);
   }
   else {
-    words_add (&argv, "file");
+    /* When clients have been moved the source is not even opened. */
+    if (target_is_known (run) != INTENT_PIVOTED &&
+        !can_write (run->source.path))
+      words_add (&argv, "-r");
+    words_add (&argv, "%s", local_plugin (run));
     words_add (&argv, "file=%s", run->source.path);
   }
   add_keys (run, &argv);

@@ -49,6 +49,7 @@ struct run {
   struct rundir dir;
   char *control;                /* absolute path */
   struct listener clients, target_listener;
+  const char *plugin;           /* for local disks; NULL: not known yet */
   const char *target_uri;       /* NULL: a local target, not ready yet */
   char *own_uri;                /* what it points to, if that is to be freed */
   sigset_t sigmask;             /* as it was; our children get it */

@@ -28,6 +28,9 @@
 #define STATUS_CANNOT_RUN 126
 #define STATUS_NOT_FOUND 127
 
+/* nbdkit's, whatever is wrong. */
+#define STATUS_NBDKIT_FAILED 1
+
 /*-- words --------------------------------------------------------------*/
 
 void
@@ -116,12 +119,14 @@ child_sockets (const struct listener *l, int lock)
   return setenv ("LISTEN_PID", text, 1) < 0 ? -errno : 0;
 }
 
+/* A server has nothing to read, and one output. */
 static int
-child_stdio (void)
+child_stdio (bool silent)
 {
-  const int fd = open ("/dev/null", O_RDONLY);
+  const int fd = open ("/dev/null", O_RDWR);
 
   if (fd < 0 || dup2 (fd, STDIN_FILENO) < 0 ||
+      (silent && dup2 (fd, STDERR_FILENO) < 0) ||
       dup2 (STDERR_FILENO, STDOUT_FILENO) < 0)
     return -errno;
   if (fd > STDERR_FILENO)
@@ -163,13 +168,33 @@ spawn_server (struct words *argv, const struct listener *l, int lock,
   }
   setpgid (0, 0);
   child_signals (sigmask, parent);
-  r = child_stdio ();
+  r = child_stdio (false);
   if (r == 0)
     r = child_sockets (l, lock);
   if (r == 0)
     child_exec (argv->word);
   complain ("run: cannot run %s: %s", argv->word[0], error_text (-r));
   _exit (STATUS_CANNOT_RUN);
+}
+
+bool
+server_lacks_plugin (const char *name, const sigset_t *sigmask)
+{
+  const pid_t parent = getpid (), pid = fork_child ();
+  int status;
+
+  if (pid < 0)
+    return false;
+  if (pid == 0) {
+    child_signals (sigmask, parent);
+    if (child_stdio (true) == 0)
+      execlp ("nbdkit", "nbdkit", name, "--dump-plugin", (char *) NULL);
+    _exit (STATUS_NOT_FOUND);
+  }
+  while (waitpid (pid, &status, 0) < 0)
+    if (errno != EINTR)
+      return false;
+  return WIFEXITED (status) && WEXITSTATUS (status) == STATUS_NBDKIT_FAILED;
 }
 
 pid_t

@@ -33,6 +33,12 @@ extern void words_free (struct words *w);
 extern pid_t spawn_server (struct words *argv, const struct listener *l,
                            int lock, const sigset_t *sigmask);
 
+/* Does nbdkit say that it cannot load that plugin?  It may be there and fail for
+ * another reason, or nbdkit be missing: that is false, and seen later.  Blocks
+ * for as long as nbdkit takes to look.
+ */
+extern bool server_lacks_plugin (const char *name, const sigset_t *sigmask);
+
 /* Start the user's command, which stays in our process group, with $uri and
  * $NBDMIRROR_SOCK.  It gets SIGTERM when we end in whatever way, too.
  */

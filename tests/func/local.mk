@@ -121,6 +121,14 @@ uring_tests = \
 
 stress_tests += $(uring_tests)
 
+# nbdmirror run, as far as it is not among the former.
+run_tests = \
+	tests/func/test-run.py \
+	tests/func/test-run-ends.py \
+	tests/func/test-run-local.py \
+	tests/func/test-run-target.py \
+	tests/func/test-run-usage.py
+
 func_tests = \
 	$(stress_tests) \
 	tests/func/test-bad-input.sh \
@@ -159,10 +167,7 @@ func_tests = \
 	tests/func/test-query-mirror.py \
 	tests/func/test-oracle.sh \
 	tests/func/test-recipes.py \
-	tests/func/test-run.py \
-	tests/func/test-run-ends.py \
-	tests/func/test-run-target.py \
-	tests/func/test-run-usage.py \
+	$(run_tests) \
 	tests/func/test-same-server.sh \
 	tests/func/test-shutdown.sh \
 	tests/func/test-source-sizes.py \

@@ -102,7 +102,8 @@ def check_calls(t, unit):
                                Run.read(trace)), "strace does not end")
     text = Run.read(trace)
     made = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", text, re.M))
-    assert {"execve", "accept4", "fallocate", "fdatasync"} <= made, made
+    assert {"execve", "accept4", "fallocate", "fdatasync", "io_uring_setup"
+            } <= made, made
     forbidden = made - allowed(unit)
     print("%d system calls" % len(made))
     assert not forbidden, "SystemCallFilter forbids %s" % sorted(forbidden)
