@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Zeroes and trims; see disk.h.
  *
- * There is a ladder of ways to zero, from the best to the worst.  A way that is
- * not supported is remembered and not tried again:
+ * There is a ladder of ways to zero, from the best to the worst.  That one is
+ * not supported is remembered, and it is not tried again:
  *
  *   file     punch a hole (if that is welcome), zero range, punch a hole and
  *            allocate
@@ -28,7 +28,7 @@
 /* Zeroes written with one lock. */
 #define WRITE_AT_ONCE (UINT64_C (32) << 20)
 
-/* 1: done; 0: not supported, which is noted in *no; or -errno. */
+/* 1: done; 0: not supported, which is noted in *no, or not now; or -errno. */
 static int
 outcome (int r, atomic_bool *no)
 {
@@ -40,6 +40,11 @@ outcome (int r, atomic_bool *no)
   case ENODEV:
   case ENOTTY:
     atomic_store (no, true);
+    return 0;
+  case EBUSY:
+    /* A device that somebody else has claimed (O_EXCL, as nbdmirror run does),
+     * of which dirty pages are in the page cache.
+     */
     return 0;
   default:
     return rw_error (-errno);

@@ -153,11 +153,42 @@ def device_shrinks(t, mode):
         t.stop("device")
 
 
+def device_claimed(t, mode):
+    """By somebody else, as nbdmirror run does: the kernel then refuses to zero
+    and to discard what is dirty in the page cache."""
+    disk = t.path("device")
+    with open(disk, "wb") as f:
+        f.truncate(4 * MIB)
+    with Loop(disk) as device:
+        if device is None:
+            print("no loop device")
+            return
+        claim = os.open(device, os.O_RDONLY | os.O_EXCL)
+        try:
+            t.nbdkit("claimed", "uring", device, *mode)
+            h = connect(t, "claimed")
+            data = os.urandom(MIB)
+            for flags in 0, nbd.CMD_FLAG_NO_HOLE:
+                for again in range(2):
+                    h.pwrite(data, 0)
+                    h.zero(STEP, STEP, flags)
+                    assert h.pread(MIB, 0) == (data[:STEP] + bytes(STEP) +
+                                               data[2 * STEP:]), (mode, again)
+            h.pwrite(data, 0)
+            h.trim(STEP, STEP)
+            assert h.pread(STEP, 0) == data[:STEP]
+            h.shutdown()
+            t.stop("claimed")
+        finally:
+            os.close(claim)
+
+
 with Test() as test:
     for m in MODES:
         truncated(test, test.tmp, m)
         longer(test, m)
         device_shrinks(test, m)
+        device_claimed(test, m)
     for fs, megabytes in ("ext4", 32), ("xfs", 300), ("tmpfs", 32):
         with Mount(test, fs, megabytes << 20) as where:
             if where is None:
