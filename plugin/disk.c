@@ -80,9 +80,13 @@ direct_alignment (int dirfd, const char *path, uint32_t *block,
     return -EOPNOTSUPP;
   *block = stx.stx_dio_offset_align;
   *mem_align = stx.stx_dio_mem_align;
-  return is_power_of_2 (*block) && *block <= BLOCK_MAX &&
-    is_power_of_2 (*mem_align) && *mem_align <= BOUNCE_ALIGN
-    ? 0 : -EOPNOTSUPP;
+  if (!is_power_of_2 (*block) || *block > BLOCK_MAX ||
+      !is_power_of_2 (*mem_align) || *mem_align > BOUNCE_ALIGN)
+    return -EOPNOTSUPP;
+  /* So that what follows a block in a buffer is aligned, too. */
+  if (*block < *mem_align)
+    *block = *mem_align;
+  return 0;
 #else
   (void) dirfd;
   (void) path;

@@ -22,6 +22,7 @@ rw_error (int r)
     return -ENOSPC;
   case -EAGAIN:
   case -EINTR:
+  case -EOPNOTSUPP:             /* nobody has asked for anything special */
     return -EIO;
   default:
     return r;

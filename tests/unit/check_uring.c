@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifdef HAVE_LIBURING
@@ -35,6 +36,8 @@ static struct disk d;
 /* One in so many calls; 0: none. */
 static unsigned trouble;
 static bool ring_dies;
+static int error_now;           /* of each call, if it is not 0 */
+static uint32_t mem_align;      /* what statx says; 0: the truth */
 static unsigned seed;
 static unsigned faults, ring_faults;
 
@@ -58,6 +61,33 @@ ssize_t __real_pwritev2 (int, const struct iovec *, int, off_t, int);
 ssize_t __wrap_preadv2 (int, const struct iovec *, int, off_t, int);
 ssize_t __wrap_pwritev2 (int, const struct iovec *, int, off_t, int);
 
+int __real_statx (int, const char *, int, unsigned, struct statx *);
+int __wrap_statx (int, const char *, int, unsigned, struct statx *);
+
+int
+__wrap_statx (int fd, const char *name, int flags, unsigned mask,
+              struct statx *st)
+{
+  int r = __real_statx (fd, name, flags, mask, st);
+
+#ifdef STATX_DIOALIGN
+  if (r == 0 && mem_align != 0)
+    st->stx_dio_mem_align = mem_align;
+#endif
+  return r;
+}
+
+/* As the file wants it. */
+static void
+check_alignment (int fd, uint64_t buf, uint64_t len, uint64_t offset)
+{
+  if (!d.direct || fd != d.fd)
+    return;
+  ck_assert_uint_eq (buf & (d.mem_align - 1), 0);
+  ck_assert_uint_eq (len & (d.block - 1), 0);
+  ck_assert_uint_eq (offset & (d.block - 1), 0);
+}
+
 /* Whole blocks of the first buffer, at least one: a short count. */
 static size_t
 shorter (size_t len)
@@ -71,7 +101,15 @@ in_trouble (ssize_t (*real) (int, const struct iovec *, int, off_t, int),
             int fd, const struct iovec *iov, int n, off_t offset, int flags)
 {
   struct iovec first = iov[0];
+  int i;
 
+  for (i = 0; i < n; ++i)
+    check_alignment (fd, (uintptr_t) iov[i].iov_base, iov[i].iov_len,
+                     (uint64_t) offset);
+  if (error_now != 0) {
+    errno = error_now;
+    return -1;
+  }
   if (!goes_wrong ())
     return real (fd, iov, n, offset, flags);
   switch (choose (3)) {
@@ -116,10 +154,11 @@ spoil_queued (struct io_uring *ring)
   unsigned i;
 
   for (i = ring->sq.sqe_head; i != ring->sq.sqe_tail; ++i) {
+    sqe = &ring->sq.sqes[i & *ring->sq.kring_mask];
+    check_alignment (sqe->fd, sqe->addr, sqe->len, sqe->off);
     if (!goes_wrong ())
       continue;
     ring_faults++;
-    sqe = &ring->sq.sqes[i & *ring->sq.kring_mask];
     sqe->len = (uint32_t) shorter (sqe->len);
   }
 }
@@ -190,6 +229,8 @@ setup (void)
   ck_assert_int_eq (disk_open (&d, &s, false, why), 0);
   trouble = faults = ring_faults = 0;
   ring_dies = false;
+  error_now = 0;
+  mem_align = 0;
 }
 
 static void
@@ -267,6 +308,43 @@ START_TEST (test_trouble)
     ck_assert_int_eq (ring_faults > 0, _i > 0);
   free (expected);
   free (buf);
+}
+END_TEST
+
+/* Buffers that must be aligned to more than a block. */
+START_TEST (test_alignment)
+{
+  char *expected = calloc (1, FILE_SIZE), *buf = malloc (FILE_SIZE);
+  char why[DISK_WHY_MAX];
+  unsigned i;
+
+  ck_assert (expected != NULL && buf != NULL);
+  disk_close (&d);
+  mem_align = 4096;
+  ck_assert_int_eq (disk_open (&d, &s, false, why), 0);
+  seed = 1;
+  trouble = 5;
+  for (i = 0; i < 200; ++i)
+    one_op (expected, buf);
+  free (expected);
+  free (buf);
+}
+END_TEST
+
+/* Of a file that cannot be written to: the server aborts when anything but a
+ * fast zero is not supported.
+ */
+START_TEST (test_not_supported)
+{
+  char buf[512] = { 0 };
+
+  error_now = EOPNOTSUPP;
+  ck_assert_int_eq (disk_write (&d, buf, sizeof buf, 0, false), -EIO);
+  ck_assert_int_eq (disk_read (&d, buf, sizeof buf, 0), -EIO);
+  d.no_punch = d.no_zero_range = d.no_allocate = true;
+  ck_assert_int_eq (disk_zero (&d, 512, 0, (struct zero_how) { false }), -EIO);
+  ck_assert_int_eq (disk_zero (&d, 512, 0, (struct zero_how) { .fast = true }),
+                    -EOPNOTSUPP);
 }
 END_TEST
 
@@ -374,6 +452,8 @@ main (void)
   tcase_set_timeout (t, 300);
   tcase_add_checked_fixture (t, setup, teardown);
   tcase_add_loop_test (t, test_trouble, 0, 4);
+  tcase_add_test (t, test_alignment);
+  tcase_add_test (t, test_not_supported);
   tcase_add_test (t, test_error);
   tcase_add_loop_test (t, test_same_blocks, 0, 2);
   tcase_add_test (t, test_failed_flush);

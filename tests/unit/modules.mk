@@ -211,7 +211,8 @@ check_blocklock_LDADD = $(plugin_ldadd)
 check_uring_SOURCES = tests/unit/check_uring.c
 check_uring_CPPFLAGS = $(plugin_cppflags)
 check_uring_CFLAGS = $(unit_cflags)
-check_uring_LDFLAGS = -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2
+check_uring_LDFLAGS = -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2 \
+	-Wl,--wrap=statx
 if HAVE_LIBURING
 check_uring_LDFLAGS += -Wl,--wrap=io_uring_submit \
 	-Wl,--wrap=io_uring_submit_and_wait
