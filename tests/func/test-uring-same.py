@@ -16,7 +16,7 @@ from uringtest import MODES, Loop, Mount, connect  # noqa: E402
 import nbd  # noqa: E402
 
 SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
-OPS = 4000 if STRESS else 150 // SLOW
+OPS = 8000 if STRESS else 150 // SLOW     # in each case; STRESS: 10^6 in all
 SIZES = (1, 511, 512, 4095, 4096 + 333, (1 << 20) + 512, (3 << 20) + 4095,
          4 << 20)
 
@@ -79,6 +79,8 @@ def content(path):
 
 def compare(t, a, b, mode, size, what, sector=1):
     """Disks a by uring, b by file."""
+    global done
+    t.watchdog_again()
     rng = random.Random("%d %d %s" % (SEED, size, mode))
     t.nbdkit("uring", "uring", a, *mode)
     t.nbdkit("file", "file", b)
@@ -87,6 +89,7 @@ def compare(t, a, b, mode, size, what, sector=1):
     for n in range(OPS):
         op = make_op(rng, size, sector)
         ra, rb = result(ha, op), result(hb, op)
+        done += 1
         assert ra == rb, "%s %s size %d: operation %d, %s: %.80s, not %.80s" % (
             what, mode, size, n, short(op), ra, rb)
     ha.shutdown()
@@ -123,6 +126,7 @@ def on_loop(t):
         print("loop", sector, "ok", flush=True)
 
 
+done = 0                        # operations
 print("seed", SEED)
 with Test() as test:
     in_directory(test, test.tmp, "here")
@@ -133,3 +137,4 @@ with Test() as test:
             else:
                 in_directory(test, where, fs)
     on_loop(test)
+    print(done, "operations")
