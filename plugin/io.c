@@ -2,10 +2,11 @@
 /* Reading, writing and flushing; see disk.h.
  *
  * A request is cut where the tail begins (disk.c).  The part in front of it is
- * direct I/O: a transfer (transfer.h), through a ring if it is so large that
- * several pieces in flight are worth it, else by one preadv or pwritev.  For a
+ * direct I/O: a transfer (transfer.h), through a ring if it is a read so large
+ * that several pieces in flight are worth it, else by preadv or pwritev.  For a
  * thread that has one request, and waits for it, a ring costs the same system
- * calls and more work around them.
+ * calls and more work around them; and what has been killed must not write any
+ * more (ring.c).
  *
  * Where a write does not begin and end with a block, the blocks at its ends are
  * read first.  Its blocks are locked exclusively until all is written; a write
@@ -27,7 +28,7 @@
 /* The largest folio of a page cache. */
 #define FOLIO_MAX (UINT64_C (2) << 20)
 
-/* The least request that goes through a ring. */
+/* The least read that goes through a ring. */
 #define RING_WORTH (2 * BOUNCE_SIZE)
 
 static struct range
@@ -42,7 +43,7 @@ run (struct disk *d, struct transfer *t)
   struct ring *ring = NULL;
   int r;
 
-  if (range_len (t->outer) >= RING_WORTH)
+  if (!t->how.write && range_len (t->outer) >= RING_WORTH)
     ring = ring_get (&d->shared->rings, &r);
   if (ring == NULL)
     return transfer_run (t);

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See ring.h.
  *
+ * Why not for writes?  A process that is killed is gone, and its parent knows,
+ * while what it has submitted to a ring is still on its way to the disk.  It may
+ * arrive when another process serves the disk already, and overwrite what that
+ * has written, or what a client had read and copied is not what stays.  A thread
+ * in pwritev does not end before the disk has answered.  And a large pwritev is
+ * as fast as a ring.
+ *
  * The thread that has a ring queues pieces, submits them, waits for any of
  * them to complete, and queues more.  What the ring does not do in one go is
- * left to preadv and pwritev, which know how to go on: the rest of a piece that
- * was read or written in part, one that was interrupted or shall be tried
- * again, and, when the kernel does not take submissions any more, all that it
- * has not taken.  A ring with which that has happened is not used again, as
- * entries that were not taken are still in it.
+ * left to preadv, which knows how to go on: the rest of a piece that was read
+ * in part, one that was interrupted or shall be tried again, and, when the
+ * kernel does not take submissions any more, all that it has not taken.  A ring
+ * with which that has happened is not used again, as entries that were not
+ * taken are still in it.
  *
  * The kernel takes submissions in the order they were queued; so what it has
  * not taken is the newest of it.  A ring has room for `depth` pieces, and each
@@ -15,7 +22,7 @@
  *
  *   idle      not in use
  *   queued    in the ring, but the kernel has not taken it
- *   taken     the kernel reads or writes its buffer
+ *   taken     the kernel writes to its buffer
  *
  * Nothing returns while one is taken, whatever has failed: its buffer is
  * the client's, or will be another request's.
@@ -195,28 +202,22 @@ queue (struct ring *ring, const struct transfer *t, struct piece *p)
   struct io_uring_sqe *sqe = io_uring_get_sqe (&ring->uring);
 
   /* There is always one: the ring has room for `depth`. */
-  if (t->how.write)
-    io_uring_prep_write (sqe, t->how.fd, p->buf, p->len, p->offset);
-  else
-    io_uring_prep_read (sqe, t->how.fd, p->buf, p->len, p->offset);
-  sqe->rw_flags = t->how.flags;
+  io_uring_prep_read (sqe, t->how.fd, p->buf, p->len, p->offset);
   io_uring_sqe_set_data (sqe, p);
   ring->queued[ring->untaken++] = p;
 }
 
-/* Let the kernel take what is queued; if there is nothing more to queue, wait
- * for the first answer with the same call.  Returns 0, or -1 when it does not
- * take all of it.
+/* Let the kernel take what is queued, and wait for the first answer with the
+ * same call.  Returns 0, or -1 when it does not take all of it.
  */
 static int
-submit (struct ring *ring, bool and_wait)
+submit (struct ring *ring)
 {
   unsigned i;
   int n;
 
   while (ring->untaken > 0) {
-    n = and_wait ? io_uring_submit_and_wait (&ring->uring, 1)
-      : io_uring_submit (&ring->uring);
+    n = io_uring_submit_and_wait (&ring->uring, 1);
     if (n == -EINTR)
       continue;
     if (n <= 0)
@@ -267,26 +268,23 @@ reap (struct ring *ring, struct transfer *t)
   return r;
 }
 
-/* Queue as many pieces as there is room for.  Each that is to be written is
- * submitted at once, and written while the next one is copied.
- */
+/* Queue as many pieces as there is room for. */
 static int
 queue_pieces (struct ring *ring, struct transfer *t)
 {
-  bool one_by_one = t->how.write && t->bounce;
   int more;
 
-  while (ring->nr_idle > 0 && !ring->broken) {
+  if (ring->broken)
+    return 0;
+  while (ring->nr_idle > 0) {
     more = transfer_next (t, ring->idle[ring->nr_idle - 1]);
     if (more < 0 && ring->nr_taken + ring->untaken == 0)
       return more;
     if (more <= 0)              /* the end, or wait for a buffer of ours */
       break;
     queue (ring, t, ring->idle[--ring->nr_idle]);
-    if (one_by_one && submit (ring, false) < 0)
-      ring->broken = true;
   }
-  if (!ring->broken && submit (ring, !one_by_one) < 0)
+  if (submit (ring) < 0)
     ring->broken = true;
   return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A pool of io_uring instances, and a transfer through one of them.
+/* A pool of io_uring instances, and reading through one of them.
  *
  * A ring belongs to one request at a time.  Rings are not bound to threads:
  * nbdkit's threads come and go with their connections, and would each pay for
@@ -45,7 +45,7 @@ extern void ring_pool_destroy (struct ring_pool *p);
 extern struct ring *ring_get (struct ring_pool *p, int *error);
 extern void ring_put (struct ring_pool *p, struct ring *ring);
 
-/* Read or write all of it, depth pieces at once.  0 or -errno; nothing is in
+/* Read all of it, depth pieces at once.  0 or -errno; nothing is in
  * flight any more afterwards.  Blocks.
  */
 extern int ring_run (struct ring *ring, struct transfer *t);

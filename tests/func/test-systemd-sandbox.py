@@ -92,7 +92,7 @@ def check_calls(t, unit):
         client = run.connect()
         run.ctl("wait", "synced", "--timeout", "60")
         client.pwrite(b"x" * 65536, 65536)
-        client.pwrite(b"z" * (1 << 20), 8 << 20)
+        client.pread(1 << 20, 8 << 20)
         client.zero(1 << 20, 2 << 20)
         client.trim(1 << 20, 4 << 20)
         client.flush()

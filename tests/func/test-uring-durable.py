@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """What the plugin uring has acknowledged as durable, by a flush or FUA, is in
-the file after kill -9 in the middle of other writes, and on the disk whatever a
-loss of power leaves.  The disk of the latter is a loop device on a file of
-nbdfuse, whose content is that of tests/tools/lossy-plugin.c."""
+the file after kill -9 in the middle of other writes, after which nothing more
+comes, and on the disk whatever a loss of power leaves.  The disk of the latter
+is a loop device on a file of nbdfuse, whose content is that of
+tests/tools/lossy-plugin.c."""
 
 import os
 import random
@@ -169,6 +170,36 @@ def power(t, seed, mode):
     return True
 
 
+def writes_in_flight(device):
+    with open("/sys/block/%s/inflight" % os.path.basename(device),
+              encoding="ascii") as f:
+        return int(f.read().split()[1])
+
+
+def late(t, mode):
+    """When a server that was killed is gone, so is all that it wrote: nothing
+    arrives when another one has the disk.  This disk is slow."""
+    with open(t.path("late"), "wb") as f:
+        f.truncate(SIZE)
+    t.nbdkit("slow", "--filter=delay", "file", t.path("late"), "wdelay=1")
+    with Fuse(t, "slow") as path, Loop(path, "--direct-io=on") as device:
+        if device is None:
+            return False
+        t.nbdkit("killed", "uring", device, *mode)
+        h = connect(t, "killed")
+        h.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(b"x" * LARGE)), 0)
+        wait_for(lambda: h.poll(1) is None or writes_in_flight(device) > 0,
+                 "nothing is written")
+        t.kill("killed")
+        assert writes_in_flight(device) == 0, "killed, but it writes"
+        with open(t.path("late"), "rb") as f:
+            image = f.read()
+    t.stop("slow")
+    with open(t.path("late"), "rb") as f:
+        assert f.read() == image, "killed, but it has written"
+    return True
+
+
 print("seed", SEED)
 for number in range(ROUNDS):
     for m in MODES:
@@ -180,5 +211,8 @@ for number in range(ROUNDS if can else 0):
     for m in MODES:
         with Test() as test:
             can = can and power(test, SEED + number, m)
-print("loss of power:", "ok" if can else
+for m in MODES[:2] if can else ():
+    with Test() as test:
+        can = late(test, m)
+print("loss of power, slow disk:", "ok" if can else
       "not tested, it needs root, nbdfuse and loop devices")

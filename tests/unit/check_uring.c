@@ -141,9 +141,7 @@ __wrap_pwritev2 (int fd, const struct iovec *iov, int n, off_t offset,
 
 #ifdef HAVE_LIBURING
 
-int __real_io_uring_submit (struct io_uring *);
 int __real_io_uring_submit_and_wait (struct io_uring *, unsigned);
-int __wrap_io_uring_submit (struct io_uring *);
 int __wrap_io_uring_submit_and_wait (struct io_uring *, unsigned);
 
 /* What is queued becomes shorter. */
@@ -188,14 +186,6 @@ refused (struct io_uring *ring)
     return -EBUSY;
   spoil_queued (ring);
   return 0;
-}
-
-int
-__wrap_io_uring_submit (struct io_uring *ring)
-{
-  int r = refused (ring);
-
-  return r < 0 ? r : spoil_answers (ring, __real_io_uring_submit (ring));
 }
 
 int

@@ -214,8 +214,7 @@ check_uring_CFLAGS = $(unit_cflags)
 check_uring_LDFLAGS = -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2 \
 	-Wl,--wrap=statx
 if HAVE_LIBURING
-check_uring_LDFLAGS += -Wl,--wrap=io_uring_submit \
-	-Wl,--wrap=io_uring_submit_and_wait
+check_uring_LDFLAGS += -Wl,--wrap=io_uring_submit_and_wait
 endif
 check_uring_LDADD = $(plugin_ldadd)
 
