@@ -83,8 +83,9 @@ extern int disk_write (struct disk *d, const void *buf, uint64_t count,
                        uint64_t offset, bool fua);
 
 /* All that has been written through any struct disk of this file.  When it
- * fails, what had been written may be lost: then the next flush of each other
- * struct disk that is open fails, too, as its data may be among it.
+ * fails, or a write with fua does, what had been written may be lost: then the
+ * next flush of each other struct disk that is open fails, too, as its data may
+ * be among it.
  */
 extern int disk_flush (struct disk *d);
 

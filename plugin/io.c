@@ -199,6 +199,15 @@ write_tail (struct disk *d, const char *buf, struct range r, int flags)
   return err;
 }
 
+/* Or a write with RWF_DSYNC, which may have failed in the flush of the disk's
+ * cache that it asked for: then it is not only its own data that may be lost.
+ */
+static void
+flush_failed (struct disk *d)
+{
+  atomic_fetch_add (&d->shared->failed_flushes, 1);
+}
+
 /* Is it one system call, or one piece? */
 static bool
 is_one (const struct disk *d, const void *buf, struct range r)
@@ -237,6 +246,8 @@ disk_write (struct disk *d, const void *buf, uint64_t count, uint64_t offset,
   }
   if (r == 0 && fua && flags == 0)
     r = disk_flush (d);
+  else if (r < 0 && flags != 0 && r != -ENOSPC && r != -ENOMEM)
+    flush_failed (d);
   return r;
 }
 
@@ -256,7 +267,7 @@ disk_flush (struct disk *d)
     if (errno == EINTR)
       continue;
     r = rw_error (-errno);
-    atomic_fetch_add (&d->shared->failed_flushes, 1);
+    flush_failed (d);
     break;
   }
   failures = atomic_load (&d->shared->failed_flushes);

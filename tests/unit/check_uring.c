@@ -431,6 +431,33 @@ START_TEST (test_failed_flush)
 }
 END_TEST
 
+/* So is a write that fails in it: each hears of it, also who has made it, since
+ * older data of his may be lost.
+ */
+START_TEST (test_failed_fua)
+{
+  char why[DISK_WHY_MAX], buf[512] = { 0 };
+  struct disk other;
+  unsigned i;
+
+  ck_assert_int_eq (disk_open (&other, &s, false, why), 0);
+  for (i = 0; i < 2; ++i) {     /* with FUA, and without */
+    error_now = EIO;
+    ck_assert_int_eq (disk_write (&d, buf, sizeof buf, 0, i == 0), -EIO);
+    error_now = 0;
+    ck_assert_int_eq (disk_flush (&d), i == 0 ? -EIO : 0);
+    ck_assert_int_eq (disk_flush (&d), 0);
+    ck_assert_int_eq (disk_flush (&other), i == 0 ? -EIO : 0);
+    ck_assert_int_eq (disk_flush (&other), 0);
+  }
+  error_now = ENOSPC;           /* nothing was written, nothing is lost */
+  ck_assert_int_eq (disk_write (&d, buf, sizeof buf, 0, true), -ENOSPC);
+  error_now = 0;
+  ck_assert_int_eq (disk_flush (&d), 0);
+  disk_close (&other);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -447,6 +474,7 @@ main (void)
   tcase_add_test (t, test_error);
   tcase_add_loop_test (t, test_same_blocks, 0, 2);
   tcase_add_test (t, test_failed_flush);
+  tcase_add_test (t, test_failed_fua);
   suite_add_tcase (suite, t);
   r = srunner_create (suite);
   srunner_run_all (r, CK_ENV);
