@@ -94,6 +94,7 @@ EXTRA_DIST += \
 	tests/mutants/plain-flush-forgotten.patch \
 	tests/mutants/policy-report-ignored.patch \
 	tests/mutants/read-not-written-again.patch \
+	tests/mutants/readonly-source-open-for-writing.patch \
 	tests/mutants/ready-without-flush.patch \
 	tests/mutants/reconnect-while-old-lives.patch \
 	tests/mutants/record-not-synced.patch \
@@ -143,6 +144,9 @@ EXTRA_DIST += \
 	tests/mutants/unmap-ignored.patch \
 	tests/mutants/unread-page-counts-as-recorded.patch \
 	tests/mutants/unreadable-copied-as-zeroes.patch \
+	tests/mutants/uring-buffer-not-aligned.patch \
+	tests/mutants/uring-failed-fua-is-no-flush.patch \
+	tests/mutants/uring-zero-of-a-claimed-device.patch \
 	tests/mutants/v-forgotten.patch \
 	tests/mutants/uring-block-not-locked.patch \
 	tests/mutants/uring-flush-does-nothing.patch \
