@@ -171,11 +171,11 @@ class CopyingRow(TeeRow):
     cpu_goal = False
     unrelated = ("qemu-alone",)
 
-    def __init__(self, mode, required):
+    def __init__(self, mode, required, size):
         super().__init__(
             "p99-" + mode, "p99 of 2000 requests of 4 KiB a second during a "
             "full copy, " + mode, required,
-            cell=Cell("rw", "4k", 4, rate=8 * MIB, size="1g"))
+            cell=Cell("rw", "4k", 4, rate=8 * MIB, size=size))
         self.mode = mode
 
     def goals(self):
@@ -285,9 +285,9 @@ class ConvergeRow(TeeRow):
 
 
 def all_rows(quick):
-    yield from micro_rows()
+    yield from micro_rows(quick)
     for mode, required in ("background", True), ("write-blocking", False):
-        yield CopyingRow(mode, required)
+        yield CopyingRow(mode, required, "512m" if quick else "1g")
     size = GIB if quick else 4 * GIB
     yield CopyRow("copy-full", "full copy of " + size_text(size), size)
     yield CopyRow("copy-sparse", "full copy of 64 GiB with 256 MiB of data in "

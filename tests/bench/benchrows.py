@@ -200,10 +200,11 @@ class IdleRow(Row):
         self.turns(bench, subjects, result)
 
 
-def micro_rows():
+def micro_rows(quick):
     def row(name, required, *args, floor=1.0, **kwargs):
         return TeeRow(name, required=required, floor=floor,
-                      cell=Cell(*args, **kwargs))
+                      cell=Cell(*args, size="64m" if quick else "256m",
+                                **kwargs))
     yield row("w4k-d1", True, "write", "4k", 1)
     yield row("w4k-d16", True, "write", "4k", 16)
     yield row("w4k-d64", True, "write", "4k", 64)
