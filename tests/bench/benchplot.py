@@ -20,7 +20,7 @@ set yrange [%(low)g:%(high)g]
 set xrange [-0.7:%(rows)d-0.3]
 set grid ytics
 set xtics rotate by -55 left noenhanced
-set key top left
+set key outside top center horizontal
 set style fill solid 0.8 noborder
 set boxwidth 0.7
 set bmargin 9
@@ -38,8 +38,8 @@ do for [kind in "png svg"] {
       linecolor rgb '#3070b0' title 'required rows', \\
     '' using ($2==0?$0:NaN):4 with boxes linecolor rgb '#a0b8d0' \\
       title 'others', \\
-    '' using 0:4:3:5:xtic(1) with yerrorbars pointsize 0 linecolor 'black' \\
-      linewidth 1.5 notitle
+    '' using 0:4:3:5:xtic(1) with yerrorbars pointtype 7 pointsize 0.3 \\
+      linecolor 'black' linewidth 1.5 notitle
 }
 """
 
