@@ -16,6 +16,13 @@
  */
 #define LONG_NS UINT64_C (3600000000000)
 
+/* While clients limit the rate.  A client's request that meets a piece waits for
+ * it, and for the processor while it is moved.  With pieces of 256 KiB the 99th
+ * percentile of requests was about 2.2 times of what it is without copying, at
+ * the same rate; with 16, 32 and 64 KiB 1.6 times.
+ */
+#define GENTLE_UNIT (UINT64_C (32) << 10)
+
 /* So many ends of the disk have been come to when all has been copied once:
  * copying may begin anywhere.
  */
@@ -68,13 +75,23 @@ candidate_locked (struct copiers *c, struct range *r)
   return soonest;
 }
 
+/* Most bytes of a piece of data now, and of what is read and written of it at
+ * once.  A client that meets a piece waits for as long as that takes.
+ */
+static uint64_t
+unit_locked (const struct copiers *c)
+{
+  return copy_rate_is_gentle (&c->rate) && c->unit > GENTLE_UNIT
+    ? GENTLE_UNIT : c->unit;
+}
+
 /* Cut the candidate to what one piece may be.  Returns false if nothing is
  * known of the source there.
  */
 static bool
 cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
 {
-  uint64_t gran = c->p->granularity, end;
+  uint64_t gran = c->p->granularity, end, unit;
   struct range extent;
 
   if (!hint_look (c->hint, r->start, &extent, kind))
@@ -83,7 +100,8 @@ cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
     : round_down_p2 (extent.end, gran);
   if (*kind == EXTENT_DATA || end <= r->start) {
     *kind = EXTENT_DATA;
-    end = r->start + (c->unit > gran ? c->unit : gran);
+    unit = unit_locked (c);
+    end = r->start + (unit > gran ? unit : gran);
   }
   if (r->end > end)
     r->end = end;
@@ -216,7 +234,7 @@ copier_get_work (struct copier *cp, struct range *r, enum extent_kind *kind)
         full_delay_locked (c) > 0)
       continue;
     take_locked (c, *r, *kind);
-    cp->carrier.unit = c->unit;
+    cp->carrier.unit = unit_locked (c);
     return true;
   }
   return false;

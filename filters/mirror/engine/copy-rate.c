@@ -11,16 +11,16 @@ copy_rate_init (struct copy_rate *r, uint64_t speed, uint64_t now_ns)
   r->speed = speed;
   r->hurry = false;
   r->taken = 0;
-  pace_init (&r->pace, speed, now_ns);
   yield_init (&r->yield, now_ns);
+  pace_init (&r->pace, speed ? speed : r->yield.rate, now_ns);
 }
 
 void
 copy_rate_set (struct copy_rate *r, uint64_t speed, uint64_t now_ns)
 {
   r->speed = speed;
-  pace_set_rate (&r->pace, speed, now_ns);
   yield_init (&r->yield, now_ns);
+  pace_set_rate (&r->pace, speed ? speed : r->yield.rate, now_ns);
 }
 
 void
@@ -47,11 +47,13 @@ static void
 look (struct copy_rate *r, struct pair *p, bool caught_up, bool busy,
       uint64_t now_ns)
 {
-  const uint64_t before = r->yield.rate;
+  const uint64_t rate = r->yield.rate;
+  const enum yield_phase phase = r->yield.phase;
   const struct yield_sums sums = sums_now (r, p);
 
-  if (yield_look (&r->yield, &sums, caught_up, busy, now_ns) &&
-      r->yield.rate != before)
+  yield_look (&r->yield, &sums, caught_up, busy, now_ns);
+  /* What has been saved up in a quiet window would be a burst. */
+  if (r->yield.rate != rate || r->yield.phase != phase)
     pace_set_rate (&r->pace, r->yield.rate, now_ns);
 }
 

@@ -41,6 +41,13 @@ extern uint64_t copy_rate_delay_ns (struct copy_rate *r, struct pair *p,
                                     bool caught_up, bool busy,
                                     uint64_t now_ns);
 
+/* Is it clients that limit it? */
+static inline bool
+copy_rate_is_gentle (const struct copy_rate *r)
+{
+  return r->speed == 0 && !r->hurry && r->yield.rate != 0;
+}
+
 /* A piece of that many bytes has been let through. */
 extern void copy_rate_take (struct copy_rate *r, uint64_t bytes,
                             uint64_t now_ns);

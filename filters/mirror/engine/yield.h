@@ -9,6 +9,10 @@
  * do, copying becomes slower by a part, and otherwise faster by a smaller
  * part, as the senders of TCP do (Chiu and Jain, 1989).
  *
+ * When clients come nobody knows yet what they feel.  Copying begins at
+ * YIELD_FIRST then, and doubles until something is too slow.  So it does when
+ * it begins, until it is known that there are none.
+ *
  * That knows nothing of processors, disks and networks, and need not: it is
  * the clients' time that counts, whatever is short.
  *
@@ -31,6 +35,7 @@
 #define YIELD_PERCENT 120u
 #define YIELD_CYCLE 10u
 #define YIELD_LEAST (UINT64_C (8) << 20)        /* bytes per second */
+#define YIELD_FIRST (UINT64_C (32) << 20)
 
 /* How often to look whether a window has seen enough. */
 #define YIELD_LOOK_NS UINT64_C (20000000)
@@ -57,14 +62,15 @@ struct yield {
   struct latency_fine base;     /* the older, the less */
   uint64_t slow_ns;             /* more than that is slow; 0: not known */
   unsigned windows;             /* since the last quiet one */
+  bool starting;                /* no window has been too slow yet */
 };
 
 extern void yield_init (struct yield *y, uint64_t now_ns);
 
 /* It is due.  caught_up: everything has been copied once.  busy: there are
- * pieces being copied.  Returns whether phase or rate has changed.
+ * pieces being copied.
  */
-extern bool yield_look (struct yield *y, const struct yield_sums *sums,
+extern void yield_look (struct yield *y, const struct yield_sums *sums,
                         bool caught_up, bool busy, uint64_t now_ns);
 
 /* In YIELD_DRAIN: the last piece has ended. */
