@@ -29,6 +29,10 @@ ORACLE = os.path.join(BUILD, "tests/lib/oracle")
 MIRRORCMP = os.path.join(BUILD, "tests/lib/mirrorcmp")
 STRESS = bool(os.environ.get("STRESS"))
 
+# Whatever the suite was started by, such as nohup: what is tested must get them.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Deadlines are stretched and loads reduced by this.
 SLOW = 1
 if os.environ.get("MIRROR_SANITIZER", "no") != "no":
