@@ -218,6 +218,7 @@ sick_unload (void)
 {
   free (disk);
   free (durable);
+  free (flush_fails);
 }
 
 static struct nbdkit_plugin plugin = {
