@@ -208,7 +208,7 @@ static bool
 small_fs (const char *options)
 {
   if (geteuid () != 0 || unshare (CLONE_NEWNS) < 0 ||
-      mount ("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+      mount ("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
       mount ("none", dir, "tmpfs", 0, options) < 0) {
     fprintf (stderr, "SKIP: no file system can be mounted here\n");
     return false;
@@ -274,7 +274,7 @@ START_TEST (read_only)
     return;
   make ();
   done ();
-  ck_assert_int_eq (mount ("none", dir, NULL, MS_REMOUNT | MS_RDONLY, NULL),
+  ck_assert_int_eq (mount ("none", dir, "none", MS_REMOUNT | MS_RDONLY, NULL),
                     0);
   refused (use (), -EROFS, "Read-only file system");
   ck_assert_int_eq (look (), 0);
