@@ -26,8 +26,8 @@ part ()
     # A wakeup that is missed is rare, and the runs are short.
     wake) echo 400 ;;
     # Races that need two rare things at once.
-    zeroes-late) echo 400 ;;
-    pause|pivot-back|pivot-lost|verify-ends|skip|is-zero) echo 200 ;;
+    zeroes-late|is-zero) echo 400 ;;
+    pause|pivot-back|pivot-lost|verify-ends|skip) echo 200 ;;
     # Holes of the protocol need certain steps in a row.
     H13) echo 25 ;;
     # Of a restart, too, at a certain moment.
