@@ -469,7 +469,7 @@ source_flush (struct source *s)
   const struct range none = { 0, 0 };
   const uint32_t ends = w->ends;
   struct client_op *op;
-  uint64_t mine;
+  uint64_t mine, *latest;
   int r;
 
   check_still_used (w);
@@ -483,7 +483,10 @@ source_flush (struct source *s)
   sched_yield_here ();
   r = draw_error (w);
   w->flushing--;
-  *(r == 0 ? &w->good_flush : &w->bad_flush) = mine;
+  /* One that began later may have ended before. */
+  latest = r == 0 ? &w->good_flush : &w->bad_flush;
+  if (mine > *latest)
+    *latest = mine;
   if (r == 0 && w->source_caches)
     settle (w, ends);
   else if (w->source_caches)

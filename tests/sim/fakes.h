@@ -279,7 +279,8 @@ struct world {
   bool source_flush_failed;     /* and no client has asked for it */
   unsigned changing, flushing;  /* calls of the fake source now */
   uint64_t flushes;             /* calls so far */
-  uint64_t good_flush, bad_flush;       /* number of the latest that ended so */
+  uint64_t good_flush, bad_flush;       /* the latest to begin of those
+                                         * that have ended so */
   unsigned rolled_back;         /* calls that have, and have not returned */
   bool fenced;                  /* no client may change anything */
 
