@@ -169,6 +169,13 @@ fail_byte (const struct sim *sim, uint64_t b)
               w->stable[b]);
 }
 
+/* A failed flush has dropped it, and it is not suspect any more. */
+static bool
+is_dropped_long (const struct world *w, uint64_t b)
+{
+  return w->dropped[b] && sched_now () > w->dropped_ns[b] + w->suspect_ns;
+}
+
 static void
 check_sector (const struct sim *sim, uint64_t start, uint64_t end)
 {
@@ -185,7 +192,8 @@ check_sector (const struct sim *sim, uint64_t start, uint64_t end)
    */
   for (b = start; b < end; b++)
     if (!w->rotten[b] && (w->S[b] != w->T[b] || w->S[b] != w->stable[b] ||
-                          (w->S[b] != w->disk->stable[b] && !w->dropped[b])))
+                          (w->S[b] != w->disk->stable[b] &&
+                           !is_dropped_long (w, b))))
       fail_byte (sim, b);
 }
 

@@ -157,6 +157,7 @@ drop (struct fake_target *ft, uint64_t b, bool clients)
   ft->image->cached[b] = 0;     /* never to be stable */
   if (ft->serving) {
     ft->w->dropped[b] = 1;
+    ft->w->dropped_ns[b] = sched_now ();
     if (!clients)
       ft->w->drop_untold = true;
   }

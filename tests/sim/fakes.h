@@ -260,6 +260,7 @@ struct world {
   struct target latest;         /* features of a job's latest target */
   unsigned disk_losses, disk_cuts;
   uint8_t dropped[MAX_DISK];    /* by a failed flush */
+  uint64_t dropped_ns[MAX_DISK];        /* when, if it is */
   bool drop_untold;             /* ... which was not a client's */
 
   /* What clients were told: the last that was written, if it is known. */

@@ -17,9 +17,7 @@
 #define LONG_NS UINT64_C (3600000000000)
 
 /* While clients limit the rate.  A client's request that meets a piece waits for
- * it, and for the processor while it is moved.  With pieces of 256 KiB the 99th
- * percentile of requests was about 2.2 times of what it is without copying, at
- * the same rate; with 16, 32 and 64 KiB 1.6 times.
+ * it, and for the processor while it is moved: docs/performance.md.
  */
 #define GENTLE_UNIT (UINT64_C (32) << 10)
 
