@@ -32,6 +32,7 @@ part ()
     H13) echo 25 ;;
     # Of a restart, too, at a certain moment.
     kill*|cut-*|restart|file-*|H8?|H9|H10|H18-late|H19) echo 90 ;;
+    H18) echo 200 ;;
     H*|bad-flush|ghosts|back|another|pivot-block|verify) echo 120 ;;
     pivot-fails|detach|policy|verify-*) echo 90 ;;
     block|block-64k|auto) echo 25 ;;
