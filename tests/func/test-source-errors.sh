@@ -18,13 +18,16 @@ finish ()
   stop_server target
 }
 
+# A range of which a write has failed stays dirty for the suspect time.
+suspect=mirror-suspect-time=2
+
 for mode in background write-blocking; do
   # Requests fail before anything was done.
   : >"$tmp/bad"
   start_target 32M
   start_mirror --filter=error memory 32M error-file="$tmp/bad" \
     error-pwrite-rate=5% error-zero-rate=5% error-trim-rate=5% \
-    mirror-copy-mode=$mode mirror-target="$(uri target)"
+    $suspect mirror-copy-mode=$mode mirror-target="$(uri target)"
   out=$(run_load --allow-errors --connections=3 --ops="$n" "$(uri proxy)")
   echo "$out"
   case $out in
@@ -37,7 +40,7 @@ for mode in background write-blocking; do
   start_target 32M
   start_mirror "$top_builddir/tests/lib/.libs/liar.so" size=32M \
     lie=half-write-error every=20 \
-    mirror-copy-mode=$mode mirror-target="$(uri target)"
+    $suspect mirror-copy-mode=$mode mirror-target="$(uri target)"
   run_load --allow-errors --connections=3 --ops="$n" "$(uri proxy)"
   finish
 
@@ -45,7 +48,7 @@ for mode in background write-blocking; do
   start_target 32M
   start_mirror --filter=error memory 32M error-file="$tmp/bad" \
     error-pread-rate=30% \
-    mirror-copy-mode=$mode mirror-target="$(uri target)"
+    $suspect mirror-copy-mode=$mode mirror-target="$(uri target)"
   start_load one --connections=3 --weights=write=5,zero=1,trim=1
   : >"$tmp/bad"
   more_load one "$n"
