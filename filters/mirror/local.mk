@@ -25,6 +25,7 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/job-verify.c \
 	filters/mirror/engine/jobstate.c filters/mirror/engine/jobstate.h \
 	filters/mirror/engine/latency.c filters/mirror/engine/latency.h \
+	filters/mirror/engine/late.c filters/mirror/engine/late.h \
 	filters/mirror/engine/legs.h \
 	filters/mirror/engine/mirror.c filters/mirror/engine/mirror.h \
 	filters/mirror/engine/pair.c filters/mirror/engine/pair.h \

@@ -53,9 +53,9 @@ checks_call_begins (struct sim *sim, struct client_op *op)
 static bool
 flush_is_owed (struct sim *sim, const struct client_op *op, int result)
 {
-  if (!sim->w.source_flush_failed || op->kind != OP_FLUSH || result != -EIO)
+  if (sim->w.flushes_owed == 0 || op->kind != OP_FLUSH || result != -EIO)
     return false;
-  sim->w.source_flush_failed = false;
+  sim->w.flushes_owed--;
   return true;
 }
 

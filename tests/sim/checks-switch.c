@@ -54,6 +54,7 @@ checks_cut (struct sim *sim)
     if (sim->last_touch[b] < sim->lost_touch)
       sim->lost_touch = sim->last_touch[b];
     sim->lost_call = sim->calls;
+    sim->lost_flushes = w->disk_flushes;
   }
 }
 
@@ -203,6 +204,8 @@ checks_flush (struct sim *sim, const struct client_op *op, int result)
   if (result == 0 && sim->lost_touch < op->number && !may_be_told (sim, op))
     sched_fail ("I12", "a flush succeeds after what was written before has "
                 "been lost");
-  if (result < 0 && op->number > sim->lost_call)
+  /* One that was called before may have waited for its turn. */
+  if (result < 0 && (op->number > sim->lost_call ||
+                     sim->w.disk_flushes > sim->lost_flushes))
     sim->lost_touch = UINT64_MAX;
 }

@@ -81,10 +81,13 @@ world_crash (struct world *w, unsigned cuts)
     end_source_call (w, &w->source_calls[i]);
   while (w->targets)
     end_session (w->targets);
+  for (i = 0; i < w->nr_ghosts; i++)
+    w->ghosts[i].of_dead = true;
   for (i = 0; i < MAX_CALLERS; i++)
     end_call (w, &w->ops[i]);
   w->changing = w->flushing = w->rolled_back = 0;
-  w->source_flush_failed = w->following = w->fenced = false;
+  w->flushes_owed = 0;
+  w->following = w->fenced = false;
   if (cuts & CUT_SOURCE && w->pivots == 0)
     source_cut_power (w);
   else if (cuts & CUT_SOURCE)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Ghosts: what a target still does of requests whose connection is lost, and
- * either leg of those of a process that was killed.
+/* Ghosts: what a target still does of requests whose connection is lost, a
+ * source of those it has failed, and either leg of those of a process that was
+ * killed.
  *
- * Each piece of a write that had not landed when the request was told
- * -ENOTCONN may land at any time within the job's suspect time, whatever has
+ * Each piece of a write that had not landed when the request was failed may
+ * land at any time within the job's suspect time, whatever has
  * been written there meanwhile; or never.  A piece of a block that was read
  * to be written back lands as a whole, with the old bytes of its neighbours.
  *
@@ -11,8 +12,8 @@
  * late change, too: when it is evicted the old is read, unless it has been
  * written again.
  *
- * A power cut of the target takes its ghosts with it, and so does the next
- * job: that a target may still be busy with a job that was cancelled is told
+ * A power cut of a leg takes its ghosts with it, and so does a job that begins
+ * anew: those of the target, and those of the process before.  That a target may still be busy with a job that was cancelled is told
  * in the manual, and nobody can help it.
  */
 
@@ -72,6 +73,24 @@ ghosts_end (struct world *w, const struct image *im)
       i++;
 }
 
+void
+ghosts_begin_job (struct world *w)
+{
+  unsigned i = 0;
+
+  ghosts_end (w, w->copy);
+  while (i < w->nr_ghosts) {
+    struct ghost *g = &w->ghosts[i];
+
+    if (g->until > g->began + w->suspect_ns)
+      g->until = g->began + w->suspect_ns;
+    if (g->of_dead || sched_now () >= g->until || g->not_before > g->until)
+      end_ghost (w, i);
+    else
+      i++;
+  }
+}
+
 static void
 fill (struct ghost *g, const struct fake_request *fr,
       const struct fake_piece *piece)
@@ -96,7 +115,7 @@ rise (struct world *w, struct image *im, struct range r)
   struct ghost *g = &w->ghosts[w->nr_ghosts++];
 
   g->image = im;
-  g->take_back = false;
+  g->take_back = g->of_dead = false;
   g->range = r;
   g->data = malloc (range_len (r));
   g->before = malloc (range_len (r));
@@ -104,7 +123,8 @@ rise (struct world *w, struct image *im, struct range r)
     abort ();
   memcpy (g->before, &im->now[r.start], range_len (r));
   g->session = w->nr_sessions;
-  g->until = sched_now () + w->suspect_ns;
+  g->began = sched_now ();
+  g->until = g->began + w->suspect_ns;
   g->not_before = sched_now () + sched_rand (w->suspect_ns);
   return g;
 }
@@ -200,6 +220,19 @@ ghosts_deadline (const struct world *w)
   return first;
 }
 
+/* Clients that are writing there do not know who was last. */
+static void
+land_on_disk (struct world *w, struct range r)
+{
+  unsigned i;
+
+  for (i = 0; i < w->nr_clients; i++)
+    if (w->ops[i].active && range_overlap (w->ops[i].range, r))
+      w->ops[i].overlapped = true;
+  w->seen[SEEN_LATE_SOURCE]++;
+  source_ended (w, r, false);
+}
+
 void
 ghosts_step (struct world *w, size_t pick)
 {
@@ -222,7 +255,7 @@ ghosts_step (struct world *w, size_t pick)
     }
     sched_trace (im == w->copy
                  ? "target: bytes %llu-%llu of a lost session land"
-                 : "source: bytes %llu-%llu of a process that was killed land",
+                 : "source: bytes %llu-%llu land late",
                  g->range.start, g->range.end, 0, 0);
     if (ft && ft->number > g->session &&
         memcmp (&im->now[g->range.start], g->before, n) != 0)
@@ -233,9 +266,8 @@ ghosts_step (struct world *w, size_t pick)
       if (im == w->disk)
         w->known[b] = 0;
     }
-    w->seen[SEEN_LATE_SOURCE] += im == w->disk;
     if (im == w->disk)
-      source_ended (w, g->range, false);
+      land_on_disk (w, g->range);
     w->seen[SEEN_GHOST]++;
     bury (w, i);
     return;

@@ -294,6 +294,8 @@ land (struct world *w, const struct client_op *op, struct range r,
   }
   maybe_slow (w);
   sched_yield_here ();
+  if (result < 0)
+    ghosts_rise_source (w, c);
   source_ended (w, r, result == 0 && (flags & LEG_FUA));
   c->active = false;
   w->changing--;
@@ -491,8 +493,8 @@ source_flush (struct source *s)
     settle (w, ends);
   else if (w->source_caches)
     take_back (w, op);
-  if (r < 0)                    /* the job may have shared it */
-    w->source_flush_failed = true;
+  if (r < 0 && w->flushes_owed < 2)     /* the job may have shared it */
+    w->flushes_owed++;
   return op ? end_call (op, none, r, false) : r;
 }
 

@@ -182,8 +182,10 @@ target_submit (struct target *t, struct target_req *req)
     req->done = true;
     return;
   }
-  if (req->op == TARGET_FLUSH)
+  if (req->op == TARGET_FLUSH) {
+    ft->w->disk_flushes += ft->serving;
     image_begin_flush (ft);
+  }
   else
     cut_request (ft, fr);
   draw_plan (ft, fr);

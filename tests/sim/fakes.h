@@ -229,11 +229,12 @@ struct source_call {
 struct ghost {
   struct image *image;
   bool take_back;               /* ... what was dropped, if it still is */
+  bool of_dead;                 /* of a process that was killed */
   struct range range;
   uint8_t *data;
   uint8_t *before;              /* what was there when its session ended */
   unsigned session;             /* its number */
-  uint64_t not_before, until;   /* when it may land */
+  uint64_t began, not_before, until;    /* when it may land */
 };
 
 /* Where the clients' data may go in this job. */
@@ -277,9 +278,10 @@ struct world {
   const struct image *changed;  /* by a client, in this step */
 
   bool told_flush;              /* clients may flush */
-  bool source_flush_failed;     /* and no client has asked for it */
+  unsigned flushes_owed;        /* have failed, and no client had asked */
   unsigned changing, flushing;  /* calls of the fake source now */
   uint64_t flushes;             /* calls so far */
+  uint64_t disk_flushes;        /* ... of the target that is the clients' disk */
   uint64_t good_flush, bad_flush;       /* the latest to begin of those
                                          * that have ended so */
   unsigned rolled_back;         /* calls that have, and have not returned */
@@ -394,6 +396,9 @@ extern void ghosts_rise_source (struct world *w, const struct source_call *c);
 /* The source has dropped r, and still shows it; false: no time for that. */
 extern bool ghosts_take_back (struct world *w, struct range r);
 extern void ghosts_end (struct world *w, const struct image *im);
+
+/* w->suspect_ns is that of another job now. */
+extern void ghosts_begin_job (struct world *w);
 extern size_t ghosts_pending (struct world *w);
 extern uint64_t ghosts_deadline (const struct world *w);
 extern void ghosts_step (struct world *w, size_t pick);

@@ -42,6 +42,19 @@ scenario_h18 (struct profile *p)
   p->faults.drop = 60;
 }
 
+/* What it has failed it does late, maybe when there is another job. */
+void
+scenario_h18_failed (struct profile *p)
+{
+  scenario_h18 (p);
+  p->ops = 50;
+  p->restart_percent = 50;
+  p->early_percent = 0;
+  p->faults.source_error = 20;
+  p->faults.source_slow = 20;
+  p->faults.ghost = 80;
+}
+
 /* The disk that clients were moved to fails, and what it has written back
  * around the request is anything.
  */

@@ -18,6 +18,8 @@ const struct scenario scenarios[] = {
     scenario_h6 },
   { "H7", "a late write over a newer one", SEEN_GHOST_AGAIN, scenario_h7 },
   { "H18", "the source takes back", SEEN_ROLLED_BACK, scenario_h18 },
+  { "H18-failed", "... and does late what it has failed", SEEN_LATE_SOURCE,
+    scenario_h18_failed },
   { "bad-flush", "a flush fails while a tee is half done",
     SEEN_BAD_FLUSH_DURING_TEE, scenario_bad_flush },
   { "H11", "a job starts over requests in flight", SEEN_OLD_REQUEST,

@@ -64,6 +64,7 @@ extern void scenario_zeroes_late (struct profile *p);
 /* scenarios-faults.c */
 extern void scenario_h7 (struct profile *p);
 extern void scenario_h18 (struct profile *p);
+extern void scenario_h18_failed (struct profile *p);
 extern void scenario_pivot_block (struct profile *p);
 extern void scenario_pivot_cut (struct profile *p);
 extern void scenario_ghosts (struct profile *p);

@@ -137,6 +137,7 @@ struct sim {
   unsigned cuts;                /* world.disk_cuts when last seen */
   bool source_lost_data;        /* and the engine has not heard of it */
   uint64_t lost_touch;          /* of what was lost, the first; or MAX */
+  uint64_t lost_flushes;        /* world.disk_flushes then */
   uint64_t lost_call;           /* the calls so far then */
 
   /* Calls of clients, counted at entry and at exit. */

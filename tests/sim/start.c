@@ -228,7 +228,7 @@ sim_start_job (struct sim *sim, bool clients)
   sim->cancelling = sim->session_over = false;
   sim->w.power_was_cut = ft->dead;
   note_params (sim, &params);
-  ghosts_end (&sim->w, NULL);
+  ghosts_begin_job (&sim->w);
   snprintf (id, sizeof id, "job%u", sim->job);
   params.id = id;
   snprintf (where, sizeof where, "%u", sim->w.pivots);

@@ -33,6 +33,7 @@ part ()
     # Of a restart, too, at a certain moment.
     kill*|cut-*|restart|file-*|H8?|H9|H10|H18-late|H19) echo 90 ;;
     H18) echo 200 ;;
+    H18-failed) echo 400 ;;
     H*|bad-flush|ghosts|back|another|pivot-block|verify) echo 120 ;;
     pivot-fails|detach|policy|verify-*) echo 90 ;;
     block|block-64k|auto) echo 25 ;;

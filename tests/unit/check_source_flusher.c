@@ -72,17 +72,18 @@ granules (unsigned first, unsigned n)
 }
 
 static void
-lost (void *opaque, struct range r)
+lost (void *opaque, struct dirty *v)
 {
+  struct range r = { 0, 0 };
   uint64_t i;
 
   (void) opaque;
   if (ask_again)
     source_flusher_acked (f, granules (9, 1), source_flusher_stamp (f));
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src.lock);
-  ck_assert (!range_empty (r) && r.end <= SIZE);
-  for (i = r.start / GRAN; i * GRAN < r.end; ++i)
-    told[i] = true;
+  while (dirty_next (v, r.end, UINT64_MAX, &r))
+    for (i = r.start / GRAN; i * GRAN < r.end; ++i)
+      told[i] = true;
   in_lost++;
   cond_broadcast (&src.changed);
   while (block_lost)
@@ -131,6 +132,7 @@ static void
 setup_flushed (void)
 {
   setup ();
+  source_flusher_alone (f);
   ck_assert_int_eq (flush (0), 0);
 }
 
@@ -158,13 +160,48 @@ told_only (const unsigned *only)
 #define TOLD(...)                                                       \
   told_only ((const unsigned []) { __VA_ARGS__ GRANULES })
 
-START_TEST (nothing_is_known_at_first)
+static void
+told_all (void)
 {
   unsigned i;
 
-  ck_assert_int_eq (flush (-EIO), -EIO);
   for (i = 0; i < GRANULES; ++i)
     ck_assert (told[i]);
+  memset (told, 0, sizeof told);
+}
+
+START_TEST (nothing_is_known_at_first)
+{
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  told_all ();
+}
+END_TEST
+
+/* As long as others change it a good flush proves nothing. */
+START_TEST (not_alone)
+{
+  ck_assert_int_eq (flush (0), 0);
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  told_all ();
+  source_flusher_alone (f);
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  told_all ();
+  ck_assert_int_eq (flush (0), 0);
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  TOLD ();
+}
+END_TEST
+
+/* A resumed job knows what is in V, and is alone. */
+START_TEST (emptied)
+{
+  source_flusher_empty (f);
+  ack (7);
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  TOLD (7, );
+  ck_assert_int_eq (flush (0), 0);
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  TOLD ();
 }
 END_TEST
 
@@ -351,6 +388,22 @@ set_block (bool *block, bool on, int result)
   cond_broadcast (&src.changed);
 }
 
+/* One that began before nobody else changed it proves nothing. */
+START_TEST (alone_meanwhile)
+{
+  struct caller a;
+
+  set_block (&src.block, true, 0);
+  start (&a, false);
+  wait_blocked (&src.blocked);
+  source_flusher_alone (f);
+  set_block (&src.block, false, 0);
+  ck_assert_int_eq (join (&a), 0);
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  told_all ();
+}
+END_TEST
+
 /* Acknowledged while a flush was under way: that one says nothing of it. */
 START_TEST (a_flush_covers_what_was_before_it)
 {
@@ -490,14 +543,23 @@ cache_flush (struct source *source)
 static const struct source_ops cache_ops = { .flush = cache_flush };
 
 static void
-cache_lost (void *opaque, struct range r)
+marked_locked (struct range r)
 {
   uint64_t i;
+
+  for (i = r.start / GRAN; i * GRAN < r.end; ++i)
+    cache.dropped[i] = false;
+}
+
+static void
+cache_lost (void *opaque, struct dirty *v)
+{
+  struct range r = { 0, 0 };
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache.lock);
 
   (void) opaque;
-  for (i = r.start / GRAN; i * GRAN < r.end; ++i)
-    cache.dropped[i] = false;
+  while (dirty_next (v, r.end, UINT64_MAX, &r))
+    marked_locked (r);
 }
 
 /* Everyone has granules of his own, so that he knows what is said of them. */
@@ -514,8 +576,11 @@ writer_main (void *vp)
     mutex_lock (&cache.lock);
     cache.cached[g] = true;
     mutex_unlock (&cache.lock);
-    if (source_flusher_acked (f, granules (g, 1), stamp) < 0)
-      cache_lost (NULL, granules (g, 1));
+    if (source_flusher_acked (f, granules (g, 1), stamp) < 0) {
+      ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache.lock);
+
+      marked_locked (granules (g, 1));
+    }
     if (i % 5 == 0)
       source_flusher_flush (f, &cache.source);
   }
@@ -533,6 +598,7 @@ START_TEST (nobody_loses_without_being_told)
   cache.source.ops = &cache_ops;
   mutex_init (&cache.lock);
   f = source_flusher_new (SIZE, GRAN, cache_lost, NULL);
+  source_flusher_alone (f);
   for (i = 0; i < 4; ++i) {
     first[i] = i * GRANULES / 4;
     ck_assert_int_eq (thread_start (&t[i], "writer", writer_main, &first[i]),
@@ -556,6 +622,9 @@ main (void)
 
   tcase_add_checked_fixture (new, setup, teardown);
   tcase_add_test (new, nothing_is_known_at_first);
+  tcase_add_test (new, not_alone);
+  tcase_add_test (new, emptied);
+  tcase_add_test (new, alone_meanwhile);
   suite_add_tcase (s, new);
 
   tcase_add_checked_fixture (tc, setup_flushed, teardown);

@@ -9,6 +9,7 @@
 #undef NDEBUG
 
 #include <check.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -26,6 +27,18 @@
 static struct reasons reasons;
 static struct dirty *dirty;
 static struct suspects *s;
+static uint64_t settled;        /* bytes */
+static bool was_dirty;          /* some of them */
+static bool refuse;
+
+static bool
+on_settled (void *opaque, struct range r)
+{
+  ck_assert_ptr_eq (opaque, &settled);
+  was_dirty |= dirty_any (dirty, r);
+  settled += range_len (r);
+  return !refuse;
+}
 
 static void
 begin (uint64_t time_ns)
@@ -33,7 +46,10 @@ begin (uint64_t time_ns)
   reasons_init (&reasons);
   dirty = dirty_new (SIZE, GRAN, &reasons);
   ck_assert_ptr_nonnull (dirty);
-  s = suspects_new (SIZE, GRAN, time_ns, dirty, &reasons);
+  settled = 0;
+  was_dirty = refuse = false;
+  s = suspects_new (SIZE, GRAN, time_ns, dirty, &reasons, on_settled,
+                    &settled);
   ck_assert_ptr_nonnull (s);
 }
 
@@ -96,9 +112,12 @@ START_TEST (becomes_dirty_in_time)
 
   ck_assert (!suspects_expire (s, START + TIME - 1));
   ck_assert_uint_eq (dirty_now (), 0);
+  ck_assert_uint_eq (settled, 0);
   ck_assert (!reasons_none (&reasons, true));
 
   ck_assert (suspects_expire (s, START + TIME));
+  ck_assert_uint_eq (settled, 2 * GRAN);
+  ck_assert (!was_dirty);
   ck_assert_uint_eq (dirty_now (), 2 * GRAN);
   ck_assert (dirty_any (dirty, granules (3, 1)));
   ck_assert (dirty_any (dirty, granules (4, 1)));
@@ -203,6 +222,50 @@ START_TEST (old_groups_make_room)
 }
 END_TEST
 
+/* All of it again: nothing is dirty before its new time, and then all is. */
+START_TEST (renewed)
+{
+  const uint64_t then = START + TIME - 1;
+  struct range run;
+
+  suspects_renew (s, START);            /* nothing there */
+  ck_assert (reasons_none (&reasons, true));
+  suspects_add (s, granules (1, 1), START);
+  suspects_add (s, granules (2, 1), START + TIME / 2);
+  suspects_renew (s, then);
+  ck_assert_uint_eq (suspects_until (s), then + TIME);
+  ck_assert_uint_eq (suspects_bytes (s), 2 * GRAN);
+  ck_assert (!suspects_expire (s, then + TIME - 1));
+  suspects_add (s, granules (3, 1), then + TIME - 1);
+  ck_assert_uint_eq (dirty_now (), 0);
+  ck_assert (!reasons_none (&reasons, true));
+  ck_assert (suspects_expire (s, then + TIME));
+  ck_assert (suspects_any (s, granules (3, 1)));
+  ck_assert_uint_eq (dirty_now (), 2 * GRAN);
+  ck_assert_uint_eq (settled, 2 * GRAN);
+  ck_assert (suspects_expire (s, then + 2 * TIME));
+  ck_assert_uint_eq (dirty_now (), 3 * GRAN);
+  while (dirty_claim_run (dirty, granules (0, 16), &run))
+    dirty_end_claim (dirty, range_len (run));
+  ck_assert (reasons_none (&reasons, true));
+}
+END_TEST
+
+/* Not yet: its time begins again. */
+START_TEST (refused)
+{
+  suspects_add (s, granules (1, 1), START);
+  refuse = true;
+  ck_assert (!suspects_expire (s, START + TIME));
+  ck_assert_uint_eq (dirty_now (), 0);
+  ck_assert_uint_eq (suspects_until (s), START + 2 * TIME);
+  refuse = false;
+  ck_assert (!suspects_expire (s, START + 2 * TIME - 1));
+  ck_assert (suspects_expire (s, START + 2 * TIME));
+  ck_assert_uint_eq (dirty_now (), GRAN);
+}
+END_TEST
+
 /* In several groups: the runs come in order of place. */
 START_TEST (next_goes_by_place)
 {
@@ -238,6 +301,8 @@ START_TEST (without_a_time)
   begin (0);
   suspects_add (s, granules (2, 3), START);
   ck_assert_uint_eq (dirty_now (), 3 * GRAN);
+  ck_assert_uint_eq (settled, 3 * GRAN);
+  ck_assert (!was_dirty);
   ck_assert (!suspects_any (s, granules (0, 10)));
   ck_assert_uint_eq (suspects_until (s), 0);
   ck_assert (!suspects_expire (s, START));
@@ -261,6 +326,8 @@ main (void)
   tcase_add_test (tc, suspect_again);
   tcase_add_test (tc, for_a_long_time);
   tcase_add_test (tc, old_groups_make_room);
+  tcase_add_test (tc, renewed);
+  tcase_add_test (tc, refused);
   tcase_add_test (tc, next_goes_by_place);
   tcase_add_test (tc, the_end_of_the_disk);
   tcase_add_test (tc, without_a_time);

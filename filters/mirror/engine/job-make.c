@@ -11,13 +11,34 @@
 #include "cleanup.h"
 #include "job.h"
 
-/* A flush of the source has failed. */
+/* A flush of the source has failed.  What is suspect may be in its cache by now,
+ * and be lost as well.
+ */
 static void
-on_source_lost (void *opaque, struct range r)
+on_source_lost (void *opaque, struct dirty *v)
+{
+  struct job *job = opaque;
+  struct pair *p = &job->pair;
+  const uint64_t now = pair_now_ns (p);
+  struct range run = { 0, 0 };
+
+  while (dirty_next (v, run.end, UINT64_MAX, &run))
+    pair_mark_suspect (p, run);
+  suspects_renew (p->suspects, now);
+  for (run.end = 0; suspects_next (p->suspects, run.end, &run); )
+    late_note (p->late, run, now);
+}
+
+/* What was suspect, and is dirty from now on: of a change that the source has
+ * failed, or of a process that was killed, something may have landed only after
+ * the last good flush.  V must have it before it is copied.
+ */
+static bool
+on_settled (void *opaque, struct range r)
 {
   struct job *job = opaque;
 
-  pair_mark_suspect (&job->pair, r);
+  return source_flusher_add (job->pair.source_flusher, r);
 }
 
 static int
@@ -52,22 +73,26 @@ fill_pair (struct job *job, const struct job_params *params,
   if (!target)
     reasons_raise (&p->reasons, 1);             /* no session */
 
+  p->late = &job->m->late;
+  p->suspect_ns = params->suspect_time_ns;
   p->dirty = dirty_new (p->size, p->granularity, &p->reasons);
   p->locks = rangelocks_new ();
   p->waits = waits_new ();
   p->latency = latency_new ();
   if (!p->dirty || !p->locks || !p->waits || !p->latency)
     return -ENOMEM;
+  p->source_flusher = source_flusher_new (p->size, p->granularity,
+                                          on_source_lost, job);
+  if (!p->source_flusher)
+    return -ENOMEM;
   p->suspects = suspects_new (p->size, p->granularity,
-                              params->suspect_time_ns, p->dirty,
-                              &p->reasons);
+                              p->suspect_ns, p->dirty, &p->reasons,
+                              on_settled, job);
   if (!p->suspects)
     return -ENOMEM;
   p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
                             &p->reasons);
-  p->source_flusher = source_flusher_new (p->size, p->granularity,
-                                          on_source_lost, job);
-  return p->flusher && p->source_flusher ? 0 : -ENOMEM;
+  return p->flusher ? 0 : -ENOMEM;
 }
 
 /* What the file says of a mirror that was running: D, and what of the source may
@@ -89,6 +114,7 @@ take_unclean (void *opaque, struct range r)
   const struct job *job = opaque;
 
   source_flusher_acked (job->pair.source_flusher, r, 0);
+  late_note (job->pair.late, r, job_now_ns (job));
   suspects_add (job->pair.suspects, r, job_now_ns (job));
 }
 
@@ -97,6 +123,17 @@ take_recorded (struct job *job, bool in_order)
 {
   source_flusher_empty (job->pair.source_flusher);
   intent_each (job->pair.intent, in_order ? take_clean : take_unclean, job);
+}
+
+void
+job_take_over_source (struct job *job)
+{
+  struct pair *p = &job->pair;
+  const struct range late = late_get (p->late, pair_now_ns (p), p->suspect_ns);
+
+  source_flusher_alone (p->source_flusher);
+  if (!range_empty (late))
+    pair_mark_suspect (p, late);
 }
 
 void
@@ -199,8 +236,8 @@ job_free (struct job *job)
   copiers_free (job->copiers);
   verifier_free (job->verifier);
   flusher_free (job->pair.flusher);
-  source_flusher_free (job->pair.source_flusher);
   suspects_free (job->pair.suspects);
+  source_flusher_free (job->pair.source_flusher);
   waits_free (job->pair.waits);
   rangelocks_free (job->pair.locks);
   dirty_free (job->pair.dirty);

@@ -261,6 +261,8 @@ job_start (struct job *job)
   mutex_unlock (&m->lock);
 
   gate_wait_others (m->gate, job);
+  if (job->sync == SYNC_FULL)   /* else that has been done */
+    job_take_over_source (job);
   mutex_lock (&m->lock);
   job->alone = true;
   job_run_copiers_locked (job);

@@ -14,12 +14,12 @@
  *   1  mirror.lock                 the job pointer and the job's state
  *   2  copiers.lock                choosing work
  *      flusher.lock                U and the flush in flight
- *      source_flusher.lock         V and the flush in flight
  *      verifier.lock               what a verification has found
  *      pivoted.lock                the session after a pivot
  *      suspects.lock
- *   3  dirty.lock  rangelocks.lock  gate.lock  rates.lock  intent.lock
- *                                  leaves
+ *   3  source_flusher.lock         V and the flush in flight
+ *   4  dirty.lock  rangelocks.lock  gate.lock  rates.lock  intent.lock
+ *      late.lock                   leaves
  *
  * No mutex is held across I/O, across a callback out of the engine (but for
  * event_lock), or across a wait for anything but its own condition.
@@ -34,6 +34,7 @@
 #include "copier.h"
 #include "gate.h"
 #include "jobstate.h"
+#include "late.h"
 #include "legs.h"
 #include "mirror.h"
 #include "pair.h"
@@ -168,6 +169,8 @@ struct mirror {
    */
   _Atomic bool flush_owed;
 
+  struct late late;
+
   struct mutex regime_lock;
   struct mutex event_lock;
 
@@ -208,7 +211,12 @@ extern void job_free (struct job *job);
 /* Body of the job's thread; frees the job. */
 extern void job_main (void *job);
 
-/* job-make.c: the two above. */
+/* job-make.c: those above, and the next two. */
+
+/* Requests from before the job have ended.  What they have left is suspect.  Before
+ * a job that is resumed there were none.
+ */
+extern void job_take_over_source (struct job *job);
 
 /* Nothing says that what the target has now is more than its cache: until a
  * good flush all of it is in U (rule I1).
@@ -258,11 +266,12 @@ extern void job_unpin (struct job *job);
  */
 extern void job_mark_all (struct mirror *m);
 
-/* ... A flush, or FUA, that entered without a job has failed.  If there is one by
- * now the source may lose what it has been given since, and that error is told
- * but once.  The same.
+/* ... A change of r that entered without a job has failed; flush: a flush, or one
+ * with FUA.  If there is a job by now the source may lose what it has been given
+ * since, and that error is told but once.  A job that begins later is told by
+ * late.h.  The same.
  */
-extern void job_source_lost (struct mirror *m);
+extern void job_source_failed (struct mirror *m, struct range r, bool flush);
 
 /* mirror.c: a session of the clients' disk; its end is noticed. */
 extern void mirror_watch (struct mirror *m, struct target *target);

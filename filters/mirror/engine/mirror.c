@@ -77,6 +77,7 @@ mirror_new (const struct mirror_config *config)
     free (m);
     return NULL;
   }
+  late_init (&m->late);
   mutex_init (&m->regime_lock);
   mutex_init (&m->event_lock);
   mutex_init (&m->lock);
@@ -106,6 +107,7 @@ mirror_free (struct mirror *m)
   mutex_destroy (&m->lock);
   mutex_destroy (&m->event_lock);
   mutex_destroy (&m->regime_lock);
+  late_destroy (&m->late);
   gate_free (m->gate);
   free (m);
 }
@@ -164,8 +166,8 @@ do_request (struct mirror *m, struct source *source,
   switch (regime->kind) {
   case REGIME_NONE:
     r = request_plain (source, req);
-    if (r < 0 && (req->flags & LEG_FUA))
-      job_source_lost (m);
+    if (r < 0 && !request_was_refused (req, r))
+      job_source_failed (m, request_range (req), req->flags & LEG_FUA);
     break;
   case REGIME_TRACK:
     r = request_track (&regime->job->pair, source, req);
@@ -295,7 +297,7 @@ mirror_flush (struct mirror *m, struct source *source)
   case REGIME_NONE:
     r = source->ops->flush (source);
     if (r < 0)
-      job_source_lost (m);
+      job_source_failed (m, (struct range) { 0, 0 }, true);
     break;
   case REGIME_TRACK:
     r = request_track_flush (&regime->job->pair, source);
@@ -461,6 +463,8 @@ begin_job (struct mirror *m, const struct job_params *params, struct job *job)
 
   if (r == 0 && drain)
     r = hold_and_drain (m, params->max_pause_ns);
+  if (r == 0 && params->sync == SYNC_NONE)
+    job_take_over_source (job);
   if (r == 0) {
     r = install (m, job);
     if (r < 0 && drain)

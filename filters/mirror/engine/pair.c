@@ -125,13 +125,8 @@ pair_source_failed (struct pair *p, const struct source *source,
 {
   if (source->block > 1)
     r = range_outer (r, source->block, p->size);
+  late_note (p->late, r, pair_now_ns (p));
   pair_mark_suspect (p, r);
-  /* What it did of it may be in its cache, be copied from there, and be dropped
-   * by a flush that fails after that: so it is in V, too.
-   */
-  if (source->can_flush)
-    source_flusher_acked (p->source_flusher, r,
-                          source_flusher_stamp (p->source_flusher));
 }
 
 int

@@ -16,6 +16,7 @@
 #include "dirty.h"
 #include "flusher.h"
 #include "intent.h"
+#include "late.h"
 #include "latency.h"
 #include "legs.h"
 #include "mirror.h"
@@ -53,6 +54,8 @@ struct pair {
   struct suspects *suspects;    /* belong to D */
   struct reasons reasons;       /* N */
   struct rangelocks *locks;
+  uint64_t suspect_ns;          /* how long that is */
+  struct late *late;            /* the mirror's */
   struct flusher *flusher;      /* U, synced */
   struct source_flusher *source_flusher;        /* V */
   struct intent *intent;        /* W; NULL: there is no file */

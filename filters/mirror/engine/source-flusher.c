@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "dirty.h"
 #include "source-flusher.h"
 #include "sync.h"
 
@@ -22,7 +21,7 @@ struct waiter {
 
 struct source_flusher {
   /* Constant. */
-  void (*lost) (void *opaque, struct range r);
+  void (*lost) (void *opaque, struct dirty *v);
   void *opaque;
 
   _Atomic uint64_t bad;         /* flushes that failed; changed under lock */
@@ -34,6 +33,8 @@ struct source_flusher {
   struct dirty *unflushed[2];
   int growing;                  /* index; the other is set aside */
   bool running;
+  bool losing;                  /* lost is being called */
+  bool alone;                   /* nobody changes the source untold */
   uint64_t spoilt, told;        /* how often V was to be lost, and has been */
   unsigned fua[2], turn;        /* changes with FUA in flight, by turns */
   struct waiter *queue;         /* share the next flush */
@@ -41,7 +42,7 @@ struct source_flusher {
 
 struct source_flusher *
 source_flusher_new (uint64_t size, uint64_t granularity,
-                    void (*lost) (void *opaque, struct range r),
+                    void (*lost) (void *opaque, struct dirty *v),
                     void *opaque)
 {
   struct source_flusher *f = calloc (1, sizeof *f);
@@ -83,6 +84,15 @@ source_flusher_empty (struct source_flusher *f)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
 
   dirty_clear_all (f->unflushed[f->growing]);
+  f->alone = true;
+}
+
+void
+source_flusher_alone (struct source_flusher *f)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  f->alone = true;
 }
 
 uint64_t
@@ -101,6 +111,15 @@ source_flusher_acked (struct source_flusher *f, struct range r,
   return atomic_load (&f->bad) == stamp ? 0 : -EIO;
 }
 
+bool
+source_flusher_add (struct source_flusher *f, struct range r)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  dirty_set (f->unflushed[f->growing], r);
+  return !f->losing;
+}
+
 /* The flush in flight has failed.  What it was about need not be lost yet, so
  * it stays in V: another one that fails may lose it, too.  Nobody else touches
  * what is set aside as long as it is running.  Gives up the lock meanwhile; if
@@ -110,18 +129,17 @@ static void
 lose_locked (struct source_flusher *f)
 {
   struct dirty *aside = f->unflushed[!f->growing];
-  struct range run;
   uint64_t spoilt;
 
   do {
     spoilt = f->spoilt;
     atomic_fetch_add (&f->bad, 1);
     dirty_move (f->unflushed[f->growing], aside);
+    f->losing = true;
     mutex_unlock (&f->lock);
-    run = (struct range) { 0, 0 };
-    while (dirty_next (aside, run.end, UINT64_MAX, &run))
-      f->lost (f->opaque, run);
+    f->lost (f->opaque, aside);
     mutex_lock (&f->lock);
+    f->losing = false;
     dirty_move (aside, f->unflushed[f->growing]);
     f->told = spoilt;
   } while (f->told < f->spoilt);
@@ -148,6 +166,7 @@ static int
 lead_locked (struct source_flusher *f, struct source *source)
 {
   struct waiter *sharers = f->queue, *next;
+  const bool covers = f->alone;
   int r;
 
   f->queue = NULL;
@@ -160,8 +179,10 @@ lead_locked (struct source_flusher *f, struct source *source)
     wait_fua_locked (f);
   if (r < 0 || f->told < f->spoilt)
     lose_locked (f);
-  else
+  else if (covers)
     dirty_clear_all (f->unflushed[!f->growing]);
+  else
+    dirty_move (f->unflushed[!f->growing], f->unflushed[f->growing]);
   for (; sharers; sharers = next) {
     next = sharers->next;
     sharers->result = r;

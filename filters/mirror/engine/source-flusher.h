@@ -4,7 +4,9 @@
  * V is what the source has acknowledged and no good flush of it covers.  If a
  * flush fails the source may have lost any of that: a kernel tells such an error
  * once and drops the data, which can still be read until it is evicted.  So V
- * becomes suspect then: it is copied again, but only after a while.
+ * becomes suspect then: it is copied again, but only after a while.  What is
+ * suspect already may land unnoticed: it counts as V as long as it is, and enters
+ * it when its time is over (job-make.c).
  *
  * As with the target (flusher.h) V is two bitmaps, at most one flush is in
  * flight, and who needs one shares the next to *begin*.  The flush is done by
@@ -20,23 +22,30 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dirty.h"
 #include "legs.h"
 #include "range.h"
 
 struct source_flusher;
 
 /* What the source had acknowledged before is not known: V is all of it.
- * lost (opaque, r): a flush has failed, and r may be lost.  Called without
- * locks, before anybody is told of the failure.  NULL: out of memory.
+ * lost (opaque, v): a flush has failed, and what is in v may be lost, and what may
+ * have landed unnoticed, too.  Called without locks, before anybody is told of
+ * the failure.  NULL: out of memory.
  */
 extern struct source_flusher *
 source_flusher_new (uint64_t size, uint64_t granularity,
-                    void (*lost) (void *opaque, struct range r),
+                    void (*lost) (void *opaque, struct dirty *v),
                     void *opaque);
 extern void source_flusher_free (struct source_flusher *f);     /* or NULL */
 
 /* Before anything else: V is nothing, but for what source_flusher_acked says. */
 extern void source_flusher_empty (struct source_flusher *f);
+
+/* From here on source_flusher_acked says of all changes.  Until then V is all, as
+ * one of the others may end after a good flush.
+ */
+extern void source_flusher_alone (struct source_flusher *f);
 
 /* To be asked before a change is submitted, and given to the next. */
 extern uint64_t source_flusher_stamp (struct source_flusher *f);
@@ -47,6 +56,12 @@ extern uint64_t source_flusher_stamp (struct source_flusher *f);
  */
 extern int source_flusher_acked (struct source_flusher *f, struct range r,
                                  uint64_t stamp);
+
+/* r may have changed at any moment until now, unnoticed.  False: at this moment
+ * lost is being called, and r may be lost as well, and is not in what that is
+ * told.
+ */
+extern bool source_flusher_add (struct source_flusher *f, struct range r);
 
 /* A change with FUA has a flush in it, which may be told of an error that is
  * told but once: then V may be lost as by a failed flush, whatever one that ran

@@ -28,6 +28,8 @@ struct suspects {
   uint64_t time_ns;
   struct dirty *dirty;
   struct reasons *reasons;
+  bool (*settled) (void *opaque, struct range r);
+  void *opaque;
 
   struct mutex lock;
 
@@ -38,7 +40,8 @@ struct suspects {
 
 struct suspects *
 suspects_new (uint64_t size, uint64_t granularity, uint64_t time_ns,
-              struct dirty *dirty, struct reasons *reasons)
+              struct dirty *dirty, struct reasons *reasons,
+              bool (*settled) (void *opaque, struct range r), void *opaque)
 {
   struct suspects *s = calloc (1, sizeof *s);
   unsigned i;
@@ -48,6 +51,8 @@ suspects_new (uint64_t size, uint64_t granularity, uint64_t time_ns,
   s->time_ns = time_ns;
   s->dirty = dirty;
   s->reasons = reasons;
+  s->settled = settled;
+  s->opaque = opaque;
   mutex_init (&s->lock);
   for (i = 0; i < GROUPS; ++i) {
     s->groups[i].map = dirty_new (size, granularity, NULL);
@@ -72,12 +77,20 @@ suspects_free (struct suspects *s)
   free (s);
 }
 
-static void
-let_go_locked (struct suspects *s, struct group *g)
+static bool
+let_go_locked (struct suspects *s, struct group *g, uint64_t now)
 {
+  struct range run = { 0, 0 };
+
+  while (dirty_next (g->map, run.end, UINT64_MAX, &run))
+    if (!s->settled (s->opaque, run)) {
+      g->due_ns = now + s->time_ns;
+      return false;
+    }
   dirty_move (g->map, s->dirty);        /* raises N first */
   g->used = false;
   reasons_lower (s->reasons, 1);
+  return true;
 }
 
 /* The group for what becomes suspect now. */
@@ -91,9 +104,9 @@ group_locked (struct suspects *s, uint64_t now)
     return g;
   next = &s->groups[n];
   if (next->used) {
-    if (now < next->due_ns)     /* cannot be, unless the clock stands */
+    /* Cannot be, unless the clock stands or it was refused before. */
+    if (now < next->due_ns || !let_go_locked (s, next, now))
       return g;
-    let_go_locked (s, next);
   }
   reasons_raise (s->reasons, 1);
   s->newest = n;
@@ -109,11 +122,29 @@ suspects_add (struct suspects *s, struct range r, uint64_t now_ns)
   struct group *g;
 
   if (s->time_ns == 0) {
+    s->settled (s->opaque, r);
     dirty_set (s->dirty, r);
     return;
   }
   g = group_locked (s, now_ns);
   dirty_set (g->map, r);
+  g->due_ns = now_ns + s->time_ns;
+}
+
+void
+suspects_renew (struct suspects *s, uint64_t now_ns)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  struct group *g = &s->groups[s->newest], *old;
+
+  for (old = s->groups; old < s->groups + GROUPS; ++old)
+    if (old != g && old->used) {        /* then g is used, or was let go */
+      dirty_move (old->map, g->map);
+      old->used = false;
+      if (g->used)
+        reasons_lower (s->reasons, 1);
+      g->used = true;
+    }
   g->due_ns = now_ns + s->time_ns;
 }
 
@@ -125,10 +156,8 @@ suspects_expire (struct suspects *s, uint64_t now_ns)
   unsigned i;
 
   for (i = 0; i < GROUPS; ++i)
-    if (s->groups[i].used && now_ns >= s->groups[i].due_ns) {
-      let_go_locked (s, &s->groups[i]);
-      any = true;
-    }
+    if (s->groups[i].used && now_ns >= s->groups[i].due_ns)
+      any |= let_go_locked (s, &s->groups[i], now_ns);
   return any;
 }
 

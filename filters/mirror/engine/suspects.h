@@ -12,7 +12,8 @@
  * Suspect ranges are kept apart from D, so nobody can clear them; each group
  * of them is a reason not to be synced.
  *
- * Thread-safe.  One mutex, taken before dirty.lock.
+ * Thread-safe.  One mutex, taken before dirty.lock and, for settled, before
+ * source_flusher.lock.
  */
 
 #ifndef MIRROR_SUSPECTS_H
@@ -28,11 +29,14 @@ struct suspects;
 
 /* Granules of a disk of `size` bytes stay suspect for time_ns, and at most a
  * quarter longer; with 0 they become dirty at once.  dirty and reasons are the
- * caller's and outlive this.  NULL: out of memory.
+ * caller's and outlive this.  settled (opaque, r): r changes by itself no more,
+ * and is about to become dirty; false: it has to be suspect for longer, and its
+ * time begins again.  Called with the lock held.  NULL: out of memory.
  */
-extern struct suspects *suspects_new (uint64_t size, uint64_t granularity,
-                                      uint64_t time_ns, struct dirty *dirty,
-                                      struct reasons *reasons);
+extern struct suspects *
+suspects_new (uint64_t size, uint64_t granularity, uint64_t time_ns,
+              struct dirty *dirty, struct reasons *reasons,
+              bool (*settled) (void *opaque, struct range r), void *opaque);
 extern void suspects_free (struct suspects *s);         /* accepts NULL */
 
 /* All granules that r touches are suspect from now on. */
@@ -43,6 +47,9 @@ extern void suspects_add (struct suspects *s, struct range r,
  * anything has.
  */
 extern bool suspects_expire (struct suspects *s, uint64_t now_ns);
+
+/* The time of all that is suspect begins again. */
+extern void suspects_renew (struct suspects *s, uint64_t now_ns);
 
 /* When the last of them will have; 0: nothing is suspect. */
 extern uint64_t suspects_until (struct suspects *s);

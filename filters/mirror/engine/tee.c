@@ -43,7 +43,7 @@
 #include "iszero.h"
 #include "tee.h"
 
-static struct range
+struct range
 request_range (const struct request *req)
 {
   return (struct range) { req->offset, req->offset + req->count };
@@ -107,9 +107,8 @@ mark_dirtied (struct pair *p, struct range r, uint64_t before)
     atomic_fetch_add (&p->counters.dirtied_bytes, n - before);
 }
 
-/* A fast zero that would not be fast has changed nothing. */
-static bool
-was_refused (const struct request *req, int result)
+bool
+request_was_refused (const struct request *req, int result)
 {
   return result == -ENOTSUP && (req->flags & LEG_FAST_ZERO);
 }
@@ -127,7 +126,7 @@ change_source (struct pair *p, struct source *source,
   number = source_flusher_begin_fua (p->source_flusher);
   r = request_plain (source, req);
   source_flusher_end_fua (p->source_flusher, number,
-                          r < 0 && !was_refused (req, r));
+                          r < 0 && !request_was_refused (req, r));
   return r;
 }
 
@@ -144,7 +143,7 @@ request_track (struct pair *p, struct source *source,
   reasons_raise (&p->reasons, 1);
   stamp = source_flusher_stamp (p->source_flusher);
   r = change_source (p, source, req);
-  if (!was_refused (req, r)) {
+  if (!request_was_refused (req, r)) {
     if (r < 0)
       pair_source_failed (p, source, range);
     else {
@@ -237,7 +236,7 @@ mark_failure (struct pair *p, struct source *source,
 {
   struct range r = request_range (req);
 
-  if (was_refused (req, result)) {
+  if (request_was_refused (req, result)) {
     /* Nothing has changed on either leg: only what was cleared is marked. */
     if (claimed > 0)
       pair_mark (p, range_inner (r, p->granularity, p->size));

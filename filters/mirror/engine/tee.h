@@ -25,6 +25,11 @@ struct request {
   const void *buf;              /* REQUEST_WRITE */
 };
 
+extern struct range request_range (const struct request *req);
+
+/* A fast zero that would not be fast has changed nothing. */
+extern bool request_was_refused (const struct request *req, int result);
+
 /* No job: the source only. */
 extern int request_plain (struct source *source, const struct request *req);
 

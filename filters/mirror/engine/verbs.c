@@ -166,13 +166,19 @@ job_mark_all (struct mirror *m)
 }
 
 void
-job_source_lost (struct mirror *m)
+job_source_failed (struct mirror *m, struct range r, bool flush)
 {
+  const struct range all = { 0, m->config.size };
+  struct clock *clock = m->config.clock;
+
+  late_note (&m->late, flush ? all : r, clock->now_ns (clock));
+  if (!flush)
+    return;
   if (m->intent)
     intent_everything (m->intent);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   if (m->job && !m->job->cancel && !m->job->completed)
-    pair_mark_suspect (&m->job->pair, (struct range) { 0, m->config.size });
+    pair_mark_suspect (&m->job->pair, all);
 }
 
 /* The same text for everybody who asks in one thread. */
