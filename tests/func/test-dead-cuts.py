@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The connection is cut after every byte of the handshake, in both directions,
-after every 27th of a write of 4 KiB, and after every one of its reply: the
-mirror always comes back, and with the data.  Without STRESS only after some of
-the bytes."""
+of a write of 512 bytes, and of its reply: the mirror always comes back, and with
+the data.  Without STRESS only after some of the bytes, and of a write of
+4 KiB."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from mirrortest import STRESS, Test, figure  # noqa: E402
 import nbd  # noqa: E402
 
 SIZE = 1 << 20
-BLOCK = 4096
+BLOCK = 512 if STRESS else 4096
 WRITE = 28 + BLOCK              # bytes of the request
 REPLY = 16
 # The handshake.  What a new session reads to know the disk comes after that,
@@ -129,7 +129,7 @@ for mode in ("write-blocking", "background"):
                 c.cut_handshake("up", x)
             for x in some(DOWN, STEP):
                 c.cut_handshake("down", x)
-        for x in some(WRITE, 27 * STEP):
+        for x in some(WRITE, 1 if STRESS else 600):
             c.cut_write("up", x)
         for x in range(1, REPLY + 1, 1 if STRESS else 5):
             c.cut_write("down", x)

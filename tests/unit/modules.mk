@@ -3,9 +3,9 @@ if HAVE_CHECK
 # The engine.
 engine_tests = \
 	check_gate check_intent check_intent_crash check_intent_errors \
-	check_intent_sizes check_intent_threads check_jobstate check_latency \
-	check_rangelock check_retry check_source_flusher check_suspects \
-	check_verdict check_waits check_yield
+	check_intent_sizes check_intent_threads check_jobstate check_late \
+	check_latency check_rangelock check_retry check_source_flusher \
+	check_suspects check_verdict check_waits check_yield
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
@@ -46,6 +46,10 @@ check_jobstate_LDADD = $(engine_ldadd)
 check_yield_SOURCES = tests/unit/check_yield.c
 check_yield_CFLAGS = $(unit_cflags)
 check_yield_LDADD = $(engine_ldadd)
+
+check_late_SOURCES = tests/unit/check_late.c
+check_late_CFLAGS = $(unit_cflags)
+check_late_LDADD = $(engine_ldadd)
 
 check_latency_SOURCES = tests/unit/check_latency.c
 check_latency_CFLAGS = $(unit_cflags)
