@@ -107,7 +107,7 @@ def qemu_ghost(t, s):
     in the slow disk below it, a server of its own."""
     log = t.path("slow-requests")
     t.nbdkit("slow", "--filter=log", "--filter=delay", "file", s.disk,
-             "wdelay=%d" % SLOW, "logfile=" + log)
+             "wdelay=%dms" % (500 * SLOW), "logfile=" + log)
 
     def writes():
         """How many have come to the disk."""
