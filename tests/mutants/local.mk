@@ -63,6 +63,8 @@ EXTRA_DIST += \
 	tests/mutants/last-granule-skipped.patch \
 	tests/mutants/late-ack-after-failed-flush.patch \
 	tests/mutants/late-ack-counts.patch \
+	tests/mutants/late-forgotten.patch \
+	tests/mutants/late-not-noted.patch \
 	tests/mutants/late-runner-fails.patch \
 	tests/mutants/lock-not-rounded-to-block.patch \
 	tests/mutants/lock-wait-not-counted.patch \
@@ -109,6 +111,8 @@ EXTRA_DIST += \
 	tests/mutants/session-end-forgets-copies.patch \
 	tests/mutants/session-end-forgets-tees.patch \
 	tests/mutants/session-end-forgets-unflushed.patch \
+	tests/mutants/settled-not-in-v.patch \
+	tests/mutants/settled-while-losing.patch \
 	tests/mutants/skip-after-failed-flush.patch \
 	tests/mutants/skip-asked-before-the-lock.patch \
 	tests/mutants/skip-trusts-unflushed.patch \
@@ -129,6 +133,7 @@ EXTRA_DIST += \
 	tests/mutants/suspect-expires-clean.patch \
 	tests/mutants/suspect-no-reason.patch \
 	tests/mutants/suspects-forget-time.patch \
+	tests/mutants/suspects-not-renewed.patch \
 	tests/mutants/switch-forgets-the-copiers.patch \
 	tests/mutants/switch-ignores-target-flush.patch \
 	tests/mutants/synced-by-one-look.patch \
@@ -147,6 +152,7 @@ EXTRA_DIST += \
 	tests/mutants/uring-buffer-not-aligned.patch \
 	tests/mutants/uring-failed-fua-is-no-flush.patch \
 	tests/mutants/uring-zero-of-a-claimed-device.patch \
+	tests/mutants/v-cleared-before-alone.patch \
 	tests/mutants/v-forgotten.patch \
 	tests/mutants/uring-block-not-locked.patch \
 	tests/mutants/uring-flush-does-nothing.patch \
@@ -167,4 +173,6 @@ EXTRA_DIST += \
 	tests/mutants/wait-counts-the-source.patch \
 	tests/mutants/wait-forgets-parts-before.patch \
 	tests/mutants/waiters-overtaken.patch \
-	tests/mutants/write-failure-counts-as-recorded.patch
+	tests/mutants/write-failure-counts-as-recorded.patch \
+	tests/mutants/yield-compares-with-itself.patch \
+	tests/mutants/yield-forgets-what-is-dirtied.patch
