@@ -143,6 +143,21 @@ START_TEST (start_waits_for_older_jobs_and_for_none)
 }
 END_TEST
 
+/* The job ends before they do, and there is always somebody. */
+START_TEST (start_does_not_wait_for_newer_ones)
+{
+  const struct regime *none = gate_enter (g);
+  struct waiter w = { .job = JOB (0), .others = true };
+
+  gate_publish (g, REGIME_TRACK, JOB (0), NULL);
+  start (&w);
+  gate_publish (g, REGIME_NONE, NULL, NULL);
+  thread_join (&w.thread);
+  ck_assert (atomic_load (&w.done));
+  gate_leave (g, none);
+}
+END_TEST
+
 START_TEST (end_waits_for_all_modes_of_the_job)
 {
   const struct regime *track, *tee, *none;
@@ -507,6 +522,7 @@ main (void)
   tcase_add_test (tc, a_regime_is_kept_while_somebody_is_inside);
   tcase_add_test (tc, start_waits_for_none_and_for_older_jobs);
   tcase_add_test (tc, start_waits_for_older_jobs_and_for_none);
+  tcase_add_loop_test (tc, start_does_not_wait_for_newer_ones, 0, 50);
   tcase_add_test (tc, end_waits_for_all_modes_of_the_job);
   tcase_add_test (tc, waiting_ends_under_load_and_is_right);
   tcase_add_test (tc, drain_waits_for_who_is_inside);

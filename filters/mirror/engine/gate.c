@@ -243,6 +243,8 @@ publish_locked (struct gate *g, enum regime_kind kind, struct job *job,
   s->epoch = epoch;
   sync_point ();
   atomic_store (&g->epoch, epoch);
+  if (kind == REGIME_NONE)      /* see is_in_vain */
+    cond_broadcast (&g->idle);
   if (kind != REGIME_HELD && g->first)
     cond_signal (&g->first->turn);
 }
@@ -346,6 +348,15 @@ is_meant (const struct regime *r, const struct job *job, enum who who)
   return false;
 }
 
+/* The job has ended meanwhile: who enters now is one of the others, and under
+ * load there is always somebody.
+ */
+static bool
+is_in_vain (struct gate *g, enum who who)
+{
+  return who == OF_OTHERS && current_slot (g)->regime.kind == REGIME_NONE;
+}
+
 /* Wait until all slots whose regime is meant have been seen idle.  The current
  * regime is not among them, so nobody new can stay in one that has been seen
  * idle.
@@ -360,7 +371,8 @@ wait_slots (struct gate *g, const struct job *job, enum who who)
   for (i = 0; i < SLOTS; ++i) {
     struct slot *s = &g->slots[i];
 
-    while (is_meant (&s->regime, job, who) && !slot_idle (s))
+    while (is_meant (&s->regime, job, who) && !slot_idle (s) &&
+           !is_in_vain (g, who))
       cond_wait (&g->idle, &g->lock);
   }
   atomic_fetch_sub (&g->waiters, 1);

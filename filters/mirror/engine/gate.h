@@ -65,8 +65,8 @@ extern void gate_leave (struct gate *g, const struct regime *r);
 extern void gate_publish (struct gate *g, enum regime_kind kind,
                           struct job *job, struct source *source);
 
-/* Block until every request that did not sample `job` has ended (rule I6).
- * The current regime must be of that job and stay so.
+/* Block until every request that did not sample `job` has ended (rule I6), or
+ * the job has: the current regime must be of that job until it is REGIME_NONE.
  */
 extern void gate_wait_others (struct gate *g, const struct job *job);
 
