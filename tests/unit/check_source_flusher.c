@@ -509,6 +509,25 @@ START_TEST (a_failed_fua_after_another_failure)
 }
 END_TEST
 
+/* What is added while a failure is being told is not in what is told. */
+START_TEST (added_while_losing)
+{
+  struct caller a;
+
+  ck_assert (source_flusher_add (f, granules (1, 1)));
+  set_block (&block_lost, true, -EIO);
+  start (&a, false);
+  wait_blocked (&in_lost);
+  ck_assert (!source_flusher_add (f, granules (2, 1)));
+  set_block (&block_lost, false, 0);
+  join (&a);
+  TOLD (1, );
+  ck_assert (source_flusher_add (f, granules (3, 1)));
+  ck_assert_int_eq (flush (-EIO), -EIO);
+  TOLD (1, 2, 3, );
+}
+END_TEST
+
 /* A disk whose cache is lost when a flush fails: who is not told must not have
  * lost anything.
  */
@@ -641,6 +660,7 @@ main (void)
   tcase_add_test (tc, a_failed_fua_spoils_a_flush);
   tcase_add_test (tc, a_fua_in_flight);
   tcase_add_loop_test (tc, a_failed_fua_after_another_failure, 0, 2);
+  tcase_add_test (tc, added_while_losing);
   tcase_add_test (tc, nobody_loses_without_being_told);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
