@@ -125,6 +125,7 @@ EXTRA_DIST += \
 	tests/mutants/source-stamp-ignored.patch \
 	tests/mutants/split-tail-hides-error.patch \
 	tests/mutants/start-does-not-wait.patch \
+	tests/mutants/start-waits-for-newer.patch \
 	tests/mutants/start-keeps-w.patch \
 	tests/mutants/start-publishes-before-everything.patch \
 	tests/mutants/stop-still-tees.patch \
