@@ -67,10 +67,12 @@ class Call:
 
 def calls(log):
     """(process, call, result), None as the result when it is entered; in the
-    order of the events."""
+    order of the events, as far as they have been written."""
     open_calls = {}
     with open(log, encoding="ascii") as f:
         for line in f:
+            if not line.endswith("\n"):
+                return
             pid, rest = line.rstrip("\n").split(None, 1)
             m = re.match(r"(\w+)\((.*?)(?: <unfinished \.\.\.>|"
                          r"\)\s+= (-?\d+|\?).*)$", rest)
@@ -195,8 +197,15 @@ class Traced(Scene):
         self.qmp.wait(lambda q: q.job()["ready"], WAIT)
         return process
 
+    def record(self):
+        """What strace has seen."""
+        record = Record(self.source, self.file)
+        for pid, call, result in calls(self.log):
+            record.event(pid, call, result)
+        return record
+
     def seen(self, process):
-        """Ends it; what strace saw."""
+        """Ends it; all that strace saw."""
         self.t.wait_equal(self.qmp)
         self.end()
 
@@ -205,10 +214,7 @@ class Traced(Scene):
                 return re.search(r"^%d +\+\+\+ exited" % process.pid, f.read(),
                                  re.M)
         wait_for(complete, "strace does not end")
-        record = Record(self.source, self.file)
-        for pid, call, result in calls(self.log):
-            record.event(pid, call, result)
-        return record
+        return self.record()
 
 
 def marks_first(t, mode):
@@ -217,14 +223,16 @@ def marks_first(t, mode):
         process = s.trace(20)
         load = s.load("--iops=200", "--overlap", "--weights=write=50,read=5,"
                       "zero=15,trim=10,flush=1")
-        load.more(400)
+
+        def enough():
+            load.more(400)
+            return s.record().left > SIZE // REGION
+        wait_for(enough, "regions do not leave", WAIT)
         load.stop()
         record = s.seen(process)
         for side in "source", "target":
             regions = set().union(*(r for _, r in record.touched[side]))
             assert len(regions) > SIZE // REGION // 2, (side, regions)
-        assert record.left > SIZE // REGION, \
-            "only %d regions have left" % record.left
         print("%s: %d touches of the source, %d of the target, %d syncs, %d "
               "times a region left" %
               (mode, len(record.touched["source"]),

@@ -6,7 +6,11 @@
 . "${top_srcdir:-../..}/tests/lib/functions.sh"
 
 size=64M
-stress && size=512M
+limit=100                       # seconds
+if stress; then
+  size=512M
+  limit=800
+fi
 
 # The disk is full of data that has to be copied.
 truncate -s $size "$tmp/source"
@@ -25,7 +29,7 @@ start_load one --connections=4 --depth=8 --max-size=64K \
 more_load one 100
 mirror_to target write-blocking '"buf-size": 1048576'
 begin=$(load_count one)
-qmp_wait 100 'j["ready"] and m["dirty-bytes"] == 0' ||
+qmp_wait $limit 'j["ready"] and m["dirty-bytes"] == 0' ||
   die "does not converge: $(qmp_get '(m, j)')"
 end=$(load_count one)
 [ $((end - begin)) -ge "$(light 100)" ] || die "there was no load"
