@@ -52,9 +52,28 @@ def processes(t, *words):
     return found
 
 
+def exiting(t):
+    """The pids of processes that have no command line any more, but still hold
+    a file of the test, so its lock, too."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as f:
+                if f.read(1):
+                    continue
+            fds = "/proc/%s/fd" % pid
+            if any(os.readlink(os.path.join(fds, fd)).startswith(t.tmp)
+                   for fd in os.listdir(fds)):
+                found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
 def ended(t):
     """No server is left."""
-    wait_for(lambda: not processes(t), "left: %s" % processes(t), 20)
+    wait_for(lambda: not processes(t) and not exiting(t),
+             "left: %s" % processes(t), 20)
 
 
 class Run:
