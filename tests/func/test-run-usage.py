@@ -179,7 +179,11 @@ class Terminal:
         return self.data.decode("utf-8", "replace")
 
     def says(self, text):
-        wait_for(lambda: re.search(text, self.read()), text)
+        try:
+            wait_for(lambda: re.search(text, self.read()), text)
+        except TimeoutError:
+            print(self.data)
+            raise
 
     def end(self):
         """As by Ctrl-C; its status."""
@@ -200,7 +204,8 @@ class Terminal:
 def check_terminal(t):
     with open(t.path("full.img"), "wb") as f:
         f.write(os.urandom(SIZE))
-    terminal = Terminal(t, "full.img", "shown.img", "--speed", "256K",
+    # So slow that it is seen under way on any machine.
+    terminal = Terminal(t, "full.img", "shown.img", "--speed", "32K",
                         "--control", "c", "--complete")
     terminal.says(r"\[#+ +\] running \d+\.\d% \w+, \S+ [KM]iB left, copy ")
     terminal.says(r"(?s)(\d+\.\d%.*){4}")
