@@ -168,7 +168,8 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(t.tmp)
-            os.execvpe("nbdmirror", ["nbdmirror", "run", *args], ENVIRONMENT)
+            os.execvpe("nbdmirror", ["nbdmirror", "run", *args],
+                       {**ENVIRONMENT, "TERM": "xterm"})
 
     def read(self):
         if select.select([self.fd], [], [], 0.01)[0]:
