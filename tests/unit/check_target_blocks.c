@@ -17,7 +17,7 @@
 #define GiB (UINT32_C (1) << 30)
 
 /* Allocations of the target leg fail if that is set. */
-static atomic_bool no_memory;
+static __thread bool no_memory; /* for what this thread calls */
 
 extern void *__real_malloc (size_t size);
 extern void *__wrap_malloc (size_t size);
