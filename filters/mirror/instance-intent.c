@@ -18,6 +18,13 @@
 #include "instance-private.h"
 #include "store.h"
 
+/* What a failed change may have spoilt ends with its block, be it of the source
+ * or of the target; a region ends with a block, too, so that all of it has been
+ * recorded with the request (rules I2, I3).
+ */
+_Static_assert (INTENT_REGION_MIN >= TARGET_MAX_BLOCK,
+                "a block must not reach into another region");
+
 /* Of the path, in a line that says more. */
 #define PATH_SHOWN 120
 

@@ -70,7 +70,9 @@ note_changes (struct sim *sim, const bool *before)
 }
 
 /* What is known to differ, or not to be durable, is in W as well, or it would
- * be forgotten; if the file is well.
+ * be forgotten; if the file is well.  But a block of 64 KiB, which a failed
+ * change may spoil, is larger than a region here, as it never is in earnest
+ * (instance-intent.c).
  */
 static void
 check_known (struct sim *sim)
@@ -102,7 +104,8 @@ checks_retired (struct sim *sim, const struct mirror_status *st)
   if (!sim->intent.any_out || st->scanning)
     return;
   if (mirror_peek_dirty (sim->m) && !sim->w.intent->failed &&
-      !sim->cancelling && sim->cancels == 0 && !sim->completed)
+      !sim->cancelling && sim->cancels == 0 && !sim->completed &&
+      !sim->any_block)
     check_known (sim);
   sim->w.seen[SEEN_RETIRED_DIRTY] += st->dirty_bytes > 0;
   sim->w.seen[SEEN_RETIRED_COPYING] += st->inflight_bytes > 0;

@@ -138,6 +138,7 @@ give_disk (struct sim *sim, const struct intent_head *head)
   w->seen[SEEN_RESTART_PIVOTED]++;
   if (sched_percent (50))
     ft = fake_target_new (w, true);
+  sim->any_block = !ft;
   if (mirror_start_pivoted (sim->m, head->disk, ft ? &ft->target : NULL,
                             SECOND) != 0)
     abort ();
@@ -159,6 +160,7 @@ start_engine (struct sim *sim)
   sim->m = mirror_new (&config);
   if (!sim->m)
     abort ();
+  sim->any_block = false;
   if (sim->w.intent) {
     open_file (sim, head);
     give_disk (sim, head);

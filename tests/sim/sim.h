@@ -108,6 +108,8 @@ struct sim {
   uint64_t max_pause_ns;        /* of a job that is starting; 0: may not hold */
   uint64_t held_since;          /* that job is known to hold clients; 0: no */
   bool watched;                 /* m is alive */
+  bool any_block;               /* what block the clients' disk has was not
+                                 * known when m began: the largest, then */
 
   /* Since the latest job began. */
   unsigned pivot_asked, detach_asked;   /* how often, and not refused */
