@@ -47,6 +47,19 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/waits.c filters/mirror/engine/waits.h \
 	filters/mirror/engine/yield.c filters/mirror/engine/yield.h
 
+# The leg to the target: a library, too, since the plugin nbdsource has it.
+noinst_LTLIBRARIES += libtarget.la
+libtarget_la_SOURCES = \
+	filters/mirror/target.c filters/mirror/target.h \
+	filters/mirror/target-attempt.c \
+	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
+	filters/mirror/target-connect.c filters/mirror/target-extents.c \
+	filters/mirror/target-private.h filters/mirror/target-self.c \
+	filters/mirror/target-socket.c \
+	filters/mirror/target-uri.c filters/mirror/target-uri.h \
+	filters/mirror/target-wait.c filters/mirror/target-zero.c
+libtarget_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
+
 filter_LTLIBRARIES = nbdkit-mirror-filter.la
 nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/keys.c \
@@ -70,19 +83,12 @@ nbdkit_mirror_filter_la_SOURCES = \
 	filters/mirror/intent-plan.c filters/mirror/intent-plan.h \
 	filters/mirror/readonly.c filters/mirror/readonly.h \
 	filters/mirror/source.c filters/mirror/source.h \
-	filters/mirror/place.c filters/mirror/place.h \
-	filters/mirror/target.c filters/mirror/target.h \
-	filters/mirror/target-attempt.c \
-	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
-	filters/mirror/target-connect.c filters/mirror/target-extents.c \
-	filters/mirror/target-private.h filters/mirror/target-self.c \
-	filters/mirror/target-socket.c \
-	filters/mirror/target-uri.c filters/mirror/target-uri.h \
-	filters/mirror/target-wait.c filters/mirror/target-zero.c
+	filters/mirror/place.c filters/mirror/place.h
 nbdkit_mirror_filter_la_CPPFLAGS = $(AM_CPPFLAGS) \
 	$(NBDKIT_CFLAGS) $(LIBNBD_CFLAGS) $(JANSSON_CFLAGS)
 nbdkit_mirror_filter_la_LIBADD = \
-	libengine.la libdirty.la libintent.la libqmp.la libsync-posix.la \
+	libtarget.la libengine.la libdirty.la libintent.la libqmp.la \
+	libsync-posix.la \
 	$(LIBNBD_LIBS) $(JANSSON_LIBS) -lpthread
 # nodelete: threads and TLS destructors of ours and of libnbd may outlive
 # dlclose at nbdkit's exit.

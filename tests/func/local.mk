@@ -97,6 +97,7 @@ stress_tests = \
 	tests/func/test-dead-timeout.py \
 	tests/func/test-mode-storm.py \
 	tests/func/test-nbdfsx.sh \
+	tests/func/test-nbdsource.py \
 	tests/func/test-overlap.py \
 	tests/func/test-servers.sh \
 	tests/func/test-source-errors.sh \

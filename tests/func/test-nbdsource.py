@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The plugin nbdsource does what the plugin nbd does, over connections that all
+clients share; one that was lost stays so for those who had it, and who comes
+afterwards gets a new one."""
+
+import os
+import random
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
+from mirrortest import SLOW, STRESS, Test  # noqa: E402
+from uringtest import connect, error_of  # noqa: E402
+
+import nbd  # noqa: E402
+
+SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
+OPS = 20000 if STRESS else 600 // SLOW
+SIZE = (80 << 20) + 4096
+
+
+def make_op(rng):
+    """A name and arguments of a method of nbd.NBD."""
+    n = rng.choice((1, 512, 4096, 65535, 65536, 300000))
+    n = rng.randrange(1, n + 1)
+    at = rng.randrange((4 << 20) - n)
+    if rng.randrange(8) == 0:
+        at = SIZE - n
+    fua = nbd.CMD_FLAG_FUA if rng.randrange(6) == 0 else 0
+    kind = rng.randrange(12)
+    if kind < 4:
+        return "pread", (n, at)
+    if kind < 8:
+        return "pwrite", (rng.randbytes(n), at, fua)
+    if kind < 10:
+        hole = nbd.CMD_FLAG_NO_HOLE if rng.randrange(2) else 0
+        return "zero", (n, at, fua | hole)
+    return "flush", ()
+
+
+# More than one command of the leg.
+LARGE = (("pwrite", (random.Random(1).randbytes(40 << 20), 1 << 20, 0)),
+         ("pread", (40 << 20, 1 << 20)),
+         ("zero", (66 << 20, 2 << 20, 0)),
+         ("pread", (40 << 20, 30 << 20)),
+         ("pwrite", (b"x", SIZE - 1, 0)),
+         ("pread", (2, SIZE - 1)))
+
+
+def result(handle, op):
+    try:
+        return getattr(handle, op[0])(*op[1])
+    except nbd.Error as e:
+        return "error %s" % e.errno
+
+
+def zeroes_of(handle):
+    """What is said to read as zero, as ranges."""
+    ranges = []
+
+    def extent(_context, offset, entries, _error):
+        for length, flags in zip(entries[::2], entries[1::2]):
+            if flags & nbd.STATE_ZERO:
+                if ranges and ranges[-1][1] == offset:
+                    ranges[-1][1] = offset + length
+                else:
+                    ranges.append([offset, offset + length])
+            offset += length
+        return 0
+
+    at = 0
+    while at < SIZE:
+        seen = [0]
+
+        def count(context, offset, entries, error):
+            seen[0] = sum(entries[::2])
+            return extent(context, offset, entries, error)
+
+        handle.block_status(SIZE - at, at, count)
+        assert seen[0] > 0
+        at += seen[0]
+    return ranges
+
+
+def content(handle):
+    return b"".join(handle.pread(min(16 << 20, SIZE - at), at)
+                    for at in range(0, SIZE, 16 << 20))
+
+
+def same_as_nbd(t):
+    rng = random.Random(SEED)
+    for name in "a", "b":
+        t.nbdkit(name + ".server", "memory", str(SIZE))
+    t.nbdkit("a", "nbdsource", t.uri("a.server"))
+    t.nbdkit("b", "nbd", "uri=" + t.uri("b.server"))
+    ha, hb = connect(t, "a"), connect(t, "b")
+    for ask in ("get_size", "is_read_only", "can_flush", "can_fua", "can_zero",
+                "can_trim", "can_multi_conn"):
+        assert getattr(ha, ask)() == getattr(hb, ask)(), ask
+    for n in range(OPS):
+        op = make_op(rng)
+        ra, rb = result(ha, op), result(hb, op)
+        assert ra == rb, "seed %d, operation %d, %s" % (SEED, n, op[0])
+    for op in LARGE:
+        ra, rb = result(ha, op), result(hb, op)
+        assert ra == rb, (op[0], op[1][-1], str(ra)[:50], str(rb)[:50])
+    assert zeroes_of(ha) == zeroes_of(hb)
+    assert content(ha) == content(hb)
+    # What a trim leaves is open; here it is zeroes, and nothing else changes.
+    ha.pwrite(b"y" * 8192, 4096)
+    ha.trim(4096, 4096)
+    assert ha.pread(4096, 8192) == b"y" * 4096
+    for h in ha, hb:
+        h.shutdown()
+    for name in "a", "b", "a.server", "b.server":
+        t.stop(name)
+
+
+def clients_share(t):
+    """A server that takes four connections, and six clients."""
+    t.nbdkit("server", "--filter=limit", "memory", "1M", "limit=4")
+    t.nbdkit("shared", "nbdsource", t.uri("server"))
+    handles = [connect(t, "shared") for _ in range(6)]
+    for i, h in enumerate(handles):
+        h.pwrite(b"%d" % i, i)
+    handles[0].flush()
+    for h in handles:
+        assert h.pread(6, 0) == b"012345"
+        h.shutdown()
+    t.stop("shared")
+    t.stop("server")
+
+
+def lost_and_found(t):
+    t.nbdkit("server", "memory", "1M")
+    t.nbdkit("lossy", "nbdsource", t.uri("server"))
+    old = connect(t, "lossy")
+    old.pwrite(b"a", 0)
+    t.kill("server")
+    for request in (old.pread, 1, 0), (old.pwrite, b"b", 0), (old.flush,):
+        err = error_of(*request)
+        assert err == "ESHUTDOWN", (request, err)
+    # Nobody is there: no export for a new client.
+    assert error_of(connect, t, "lossy") is not None
+    t.nbdkit("server", "memory", "1M")
+    new = connect(t, "lossy")
+    assert new.pread(1, 0) == b"\0"
+    # What it has written has gone with the server, and it must hear of it.
+    assert error_of(old.flush) == "ESHUTDOWN"
+    new.pwrite(b"c", 0)
+    old.shutdown()
+    assert new.pread(1, 0) == b"c"
+    new.flush()
+    new.shutdown()
+    t.stop("lossy")
+    t.stop("server")
+
+
+def errors_pass(t):
+    t.nbdkit("server", "--filter=error", "memory", "1M",
+             "error-pwrite=ENOSPC", "error-pwrite-rate=100%")
+    t.nbdkit("failing", "nbdsource", t.uri("server"))
+    h = connect(t, "failing")
+    assert error_of(h.pwrite, b"a", 0) == "ENOSPC"
+    assert h.pread(1, 0) == b"\0"
+    h.shutdown()
+    t.stop("failing")
+    t.stop("server")
+
+
+def blocks(t):
+    """A server with large blocks: what is no multiple is refused, not read and
+    written back without a lock."""
+    t.nbdkit("server", "--filter=blocksize-policy", "memory", "1M",
+             "blocksize-minimum=4096", "blocksize-error-policy=error")
+    t.nbdkit("blocks", "nbdsource", t.uri("server"))
+    h = connect(t, "blocks")
+    assert h.get_block_size(nbd.SIZE_MINIMUM) == 4096
+    h.pwrite(b"a" * 4096, 4096)
+    assert error_of(h.pwrite, b"b", 4096) == "EINVAL"
+    assert error_of(h.pread, 512, 4096) == "EINVAL"
+    assert h.pread(4096, 4096) == b"a" * 4096
+    h.shutdown()
+    t.stop("blocks")
+    t.stop("server")
+
+
+def under_the_mirror(t, copy_mode):
+    t.watchdog_again()
+    t.nbdkit("source", "data", "1*16777216", "size=64M")
+    t.nbdkit("target", "memory", "64M")
+    t.mirror("nbdsource", "uri=" + t.uri("source"),
+             "mirror-target=" + t.uri("target"),
+             "mirror-copy-mode=" + copy_mode)
+    load = t.load("load-" + copy_mode, "--connections=4", "--overlap",
+                  "--seed=%d" % SEED)
+    load.more(20000 if STRESS else 2000 // SLOW)
+    with t.qmp() as q:
+        q.wait(lambda q: q.job()["ready"], 120 * SLOW)
+        load.more(2000 // SLOW)
+        load.stop()
+        t.wait_equal(q)
+        assert t.compare("source", "target")
+        t.cancel(q)
+    for name in "proxy", "source", "target":
+        t.stop(name)
+
+
+def line_of(*args):
+    r = subprocess.run(["nbdkit", *args, "--run", "true"], check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                       universal_newlines=True)
+    assert r.returncode != 0
+    lines = r.stderr.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def bad_input(t):
+    uri = t.uri("server")
+    for args, what in (
+            ((), "uri=URI is missing"),
+            (("nbds://host/",), "for TLS use the plugin nbd"),
+            (("/a/file",), "must begin with nbd://"),
+            ((uri, "uri=" + uri), "given twice"),
+            ((uri, "connections=0"), "allowed are 1 to 16"),
+            ((uri, "connections=4x"), "allowed are 1 to 16"),
+            ((uri, "timeout=3601"), "allowed are 1 to 3600"),
+            ((uri, "sharde=1"), "unknown key")):
+        assert what in line_of("nbdsource", *args), args
+
+
+def read_only(t):
+    t.nbdkit("server", "-r", "memory", "1M")
+    t.nbdkit("readonly", "nbdsource", t.uri("server"))
+    assert error_of(connect, t, "readonly") is not None
+    with open(t.path("readonly.log"), encoding="utf-8") as f:
+        assert "read-only: use the plugin nbd for it" in f.read()
+    t.stop("readonly")
+    t.stop("server")
+
+
+with Test() as test:
+    same_as_nbd(test)
+    clients_share(test)
+    lost_and_found(test)
+    errors_pass(test)
+    blocks(test)
+    under_the_mirror(test, "write-blocking")
+    under_the_mirror(test, "background")
+    bad_input(test)
+    read_only(test)
