@@ -85,7 +85,8 @@ def chaos_ghost(t, s):
 
         # The newer data has arrived, if at all, before the older.
         assert chaos.release() == 1
-        assert direct.pread(BLOCK, place) == old, "the ghost did not walk"
+        wait_for(lambda p=place, o=old: direct.pread(BLOCK, p) == o,
+                 "the ghost did not walk", SUSPECT)
         while watch.look():
             pass
         took = time.monotonic() - began
