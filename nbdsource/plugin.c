@@ -262,6 +262,9 @@ request (void *handle, enum target_op op, unsigned flags, char *buf,
     offset += req.count;
     buf = buf ? buf + req.count : NULL;
   } while (r == 0 && count > 0);
+  /* Who is told of the loss, and connects again, must find it lost. */
+  if (r == -ENOTCONN)
+    session_set_lost (handle);
   return r;
 }
 

@@ -35,15 +35,19 @@ server_destroy (struct server *s)
   mutex_destroy (&s->lock);
 }
 
+void
+session_set_lost (struct session *session)
+{
+  atomic_store (&session->lost, true);
+}
+
 /* The leg's word that the server has ended it. */
 static void
 lost (void *opaque, struct target *leg, int err)
 {
-  struct session *session = opaque;
-
   (void) leg;
   (void) err;
-  atomic_store (&session->lost, true);
+  session_set_lost (opaque);
 }
 
 static void

@@ -40,6 +40,9 @@ extern void server_destroy (struct server *s);
 extern struct session *session_get (struct server *s, int *error, char *why);
 extern void session_put (struct server *s, struct session *session);
 
+/* It has been seen to be lost: from now on nobody gets it. */
+extern void session_set_lost (struct session *session);
+
 /* Its connections, until it is put back. */
 extern struct target *session_leg (struct session *session);
 

@@ -12,7 +12,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from mirrortest import SLOW, STRESS, Test  # noqa: E402
-from uringtest import connect, error_of  # noqa: E402
+from uringtest import connect, error_of, result  # noqa: E402
 
 import nbd  # noqa: E402
 
@@ -47,13 +47,6 @@ LARGE = (("pwrite", (random.Random(1).randbytes(40 << 20), 1 << 20, 0)),
          ("pread", (40 << 20, 30 << 20)),
          ("pwrite", (b"x", SIZE - 1, 0)),
          ("pread", (2, SIZE - 1)))
-
-
-def result(handle, op):
-    try:
-        return getattr(handle, op[0])(*op[1])
-    except nbd.Error as e:
-        return "error %s" % e.errno
 
 
 def zeroes_of(handle):

@@ -11,7 +11,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from mirrortest import SLOW, STRESS, Test  # noqa: E402
-from uringtest import MODES, Loop, Mount, connect  # noqa: E402
+from uringtest import MODES, Loop, Mount, connect, result  # noqa: E402
 
 import nbd  # noqa: E402
 
@@ -58,13 +58,6 @@ def make_op(rng, size, sector):
     if kind < 11:
         return "trim", (n, at, fua)
     return "flush", ()
-
-
-def result(handle, op):
-    try:
-        return getattr(handle, op[0])(*op[1])
-    except nbd.Error as e:
-        return "error %s" % e.errno
 
 
 def short(op):

@@ -92,6 +92,14 @@ def connect(t, name):
     return h
 
 
+def result(handle, op):
+    """What a method of nbd.NBD, its name and arguments, returns or fails by."""
+    try:
+        return getattr(handle, op[0])(*op[1])
+    except nbd.Error as e:
+        return "error %s" % e.errno
+
+
 def error_of(function, *args):
     """Its errno, or None."""
     try:
