@@ -40,13 +40,15 @@ look (struct dl_phdr_info *info, size_t size, void *opaque)
       b->coherent = true;
   if (strcmp (name, "nbdkit-cacheextents-filter.so") == 0)
     b->cacheextents = true;
+  if (strcmp (name, "nbdkit-retry-request-filter.so") == 0)
+    b->retry_request = true;
   return strcmp (name, "nbdkit-mirror-filter.so") == 0;
 }
 
 struct beneath
 what_is_beneath (void)
 {
-  struct beneath b = { false, false };
+  struct beneath b = { false, false, false };
 
   dl_iterate_phdr (look, &b);
   return b;

@@ -14,6 +14,11 @@ struct beneath {
 
   /* A filter that remembers extents across writes of other handles. */
   bool cacheextents;
+
+  /* A filter that asks again for a flush that has failed.  The second may
+   * succeed though what was written is lost: Linux tells of an error once.
+   */
+  bool retry_request;
 };
 
 extern struct beneath what_is_beneath (void);

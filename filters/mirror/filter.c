@@ -18,6 +18,7 @@
 
 #include "beneath.h"
 #include "instance.h"
+#include "readonly.h"
 
 static unsigned loaded;         /* how often in this chain of filters */
 static struct filter_keys keys;
@@ -101,6 +102,25 @@ mirror_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
   "mirror-control=PATH              QMP control socket."
 
 static int
+check_beneath (void)
+{
+  const struct beneath beneath = what_is_beneath ();
+
+  if (beneath.cacheextents) {
+    nbdkit_error ("--filter=cacheextents: must come before --filter=mirror: "
+                  "below it, it would remember holes that are none any more");
+    return -1;
+  }
+  if (beneath.retry_request && !readonly_is_server ()) {
+    nbdkit_error ("--filter=retry-request: must come before --filter=mirror, "
+                  "or with -r: below it, it would ask again for a flush that "
+                  "has failed, and hide what was lost");
+    return -1;
+  }
+  return 0;
+}
+
+static int
 mirror_get_ready (int thread_model)
 {
   if (loaded > 1) {
@@ -108,11 +128,8 @@ mirror_get_ready (int thread_model)
                   "in a chain");
     return -1;
   }
-  if (what_is_beneath ().cacheextents) {
-    nbdkit_error ("--filter=cacheextents: must come before --filter=mirror: "
-                  "below it, it would remember holes that are none any more");
+  if (check_beneath () == -1)
     return -1;
-  }
   if (thread_model < NBDKIT_THREAD_MODEL_PARALLEL) {
     nbdkit_error ("the mirror filter needs a plugin (and filters) of the "
                   "parallel thread model; this one serializes requests");

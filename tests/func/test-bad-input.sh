@@ -147,6 +147,8 @@ for serialize in connections all-requests requests; do
   both 'parallel' --filter=noparallel memory 1M serialize=$serialize
 done
 both 'cacheextents|before' --filter=cacheextents memory 1M
+both 'retry-request|before' --filter=retry-request memory 1M
+both 'parallel' --filter=retry memory 1M
 # A sanitizer's library is preloaded into eval's shells, too, and kills some.
 [ "${MIRROR_SANITIZER:-no}" != no ] ||
   both 'parallel' eval get_size='echo 1M' pread='head -c $3 /dev/zero'

@@ -9,8 +9,10 @@ intent file:
   in the file;
 * when all are started again both become the same.
 
-The source is behind nbdkit's nbd plugin; when it is lost, so is all that the
-proxy could serve, and the proxy is ended in order."""
+The source is behind the plugin nbd or nbdsource; when it is lost, so is all that
+the proxy could serve: also if it comes back, since what it had not been asked to
+flush is gone, and a flush that succeeds then would hide that.  The proxy is ended
+in order."""
 
 import os
 import random
@@ -94,7 +96,8 @@ class Power(Scene):
         self.rng = random.Random("%d %s %s" % (seed, mode, lost))
         self.file = t.path("bitmap")
         self.keys["mirror-bitmap"] = self.file
-        self.plugin = ["nbd", "uri=" + t.uri("source")]
+        self.plugin = [self.rng.choice(["nbd", "nbdsource"]),
+                       "uri=" + t.uri("source")]
         self.images = {"source": self.source, "target": self.disk}
         self.servers = {}
         self.journals = self.clients = []
@@ -143,12 +146,27 @@ class Power(Scene):
     def flushed(self):
         return {at: n for j in self.journals for at, n in j.flushed.items()}
 
+    def comes_back(self):
+        """Nobody is told that all is well, whether he was there or not."""
+        self.servers["source"] = Lossy(self.t, "source", self.source)
+        h = self.client()
+        for request in (h.flush,), (h.pwrite, b"x", 0), (h.pread, 1, 0):
+            try:
+                request[0](*request[1:])
+            except nbd.Error:
+                continue
+            raise AssertionError("%s: %s goes on" % (self.plugin[0],
+                                                     request[0].__name__))
+        h.shutdown()
+
     def after_loss(self, lost):
         """The proxy cannot serve any more."""
         for client in self.clients:
             client.join()
             assert client.wrong, "it goes on without a disk"
             client.h = None             # that closes it
+        if lost == ("source",):
+            self.comes_back()
         if "proxy" not in lost:
             self.end()
         source, target = self.left()
@@ -187,9 +205,9 @@ class Power(Scene):
             self.after_loss(lost)
         self.equal()
         check_flushed(read_image(self.t.uri("proxy")), self.flushed())
-        print("%s: %s lost: %d blocks had been flushed, %d bytes recorded" %
-              (self.mode, " and ".join(lost), len(self.flushed()),
-               self.recorded))
+        print("%s, %s: %s lost: %d blocks had been flushed, %d bytes recorded" %
+              (self.mode, self.plugin[0], " and ".join(lost),
+               len(self.flushed()), self.recorded))
 
 
 def run(mode, lost, seed):
