@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,6 +56,23 @@ local_plugin (struct run *run)
     }
   }
   return run->plugin;
+}
+
+/* The plugin that is the client of a source that is a server.  Both are told
+ * which by the same key.
+ */
+static const char *
+client_plugin (struct run *run)
+{
+  const char *uri = run->source.name;
+
+  if (run->client_plugin == NULL) {
+    run->client_plugin = "nbdsource";
+    if (strncasecmp (uri, "nbds", 4) == 0 || strcasestr (uri, "tls-") ||
+        server_lacks_plugin (run->client_plugin, &run->sigmask))
+      run->client_plugin = "nbd";
+  }
+  return run->client_plugin;
 }
 
 /* If it cannot be told, it is for the plugin to say why. */
@@ -227,7 +245,7 @@ run_spawn_proxy (struct run *run)
   words_add (&argv, "-f");
   words_add (&argv, "--filter=mirror");
   if (run->source.kind == DISK_URI) {
-    words_add (&argv, "nbd");
+    words_add (&argv, "%s", client_plugin (run));
     words_add (&argv, "uri=%s", run->source.name);
   }
   else {

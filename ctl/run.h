@@ -50,6 +50,7 @@ struct run {
   char *control;                /* absolute path */
   struct listener clients, target_listener;
   const char *plugin;           /* for local disks; NULL: not known yet */
+  const char *client_plugin;    /* for a source that is a server; the same */
   const char *target_uri;       /* NULL: a local target, not ready yet */
   char *own_uri;                /* what it points to, if that is to be freed */
   sigset_t sigmask;             /* as it was; our children get it */

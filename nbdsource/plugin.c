@@ -156,8 +156,7 @@ nbdsource_open (int readonly)
   (void) readonly;
   session = session_get (&server, &err, why);
   if (session == NULL) {
-    nbdkit_error ("%s%s", why, err == EROFS
-                  ? ": use the plugin nbd for it" : "");
+    nbdkit_error ("%s", why);
     nbdkit_set_error (err);
   }
   return session;
@@ -196,6 +195,12 @@ nbdsource_yes (void *handle)
 {
   (void) handle;
   return 1;
+}
+
+static int
+nbdsource_can_write (void *handle)
+{
+  return !leg_of (handle)->read_only;
 }
 
 static int
@@ -353,7 +358,7 @@ static struct nbdkit_plugin plugin = {
   .close = nbdsource_close,
   .get_size = nbdsource_get_size,
   .block_size = nbdsource_block_size,
-  .can_write = nbdsource_yes,
+  .can_write = nbdsource_can_write,
   .can_flush = nbdsource_can_flush,
   .can_fua = nbdsource_can_fua,
   .can_trim = nbdsource_can_zero,

@@ -69,8 +69,8 @@ session_connect (const struct server *s, struct session **made, char *why)
     snprintf (why, TARGET_ERROR_MAX, "%s", error_text (ENOMEM));
     return -ENOMEM;
   }
-  r = target_connect (s->uri, s->connections, s->timeout_s * 1000,
-                      &session->leg, why);
+  r = target_connect_source (s->uri, s->connections, s->timeout_s * 1000,
+                             &session->leg, why);
   if (r < 0) {
     free (session);
     return r;

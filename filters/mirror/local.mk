@@ -54,6 +54,7 @@ libtarget_la_SOURCES = \
 	filters/mirror/target-attempt.c \
 	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
 	filters/mirror/target-connect.c filters/mirror/target-extents.c \
+	filters/mirror/target-fit.c \
 	filters/mirror/target-private.h filters/mirror/target-self.c \
 	filters/mirror/target-socket.c \
 	filters/mirror/target-uri.c filters/mirror/target-uri.h \

@@ -4,7 +4,8 @@
  * All connections go to the same URI.  The first tells whether the server
  * promises multi-conn; only then are the others made, all at once.  They must
  * tell the same about the export as the first did, or they may not be about
- * the same export.
+ * the same export.  A target must take all of them: its lanes are asked for.  A
+ * source is what the user has, so one is enough.
  *
  * Plain text only so far: TLS that is asked for but not verified is worse
  * than none, so anything of TLS in the URI is refused.
@@ -32,6 +33,9 @@
 
 /* How often to look whether to give up. */
 #define STOP_POLL_MS 50
+
+/* A source has answered on one connection; so long the others may take. */
+#define MORE_MS 3000
 
 /*-- what libnbd says ---------------------------------------------------*/
 
@@ -98,6 +102,7 @@ struct attempt {
   struct target_session *session;
   const char *uri;
   const struct target_limit *limit;
+  bool for_source;              /* see target_connect_source */
   char *error;
 };
 
@@ -328,7 +333,7 @@ get_offer (const struct attempt *a, struct conn *c, struct offer *o)
 static int
 check_offer (const struct attempt *a, const struct offer *o)
 {
-  if (o->read_only) {
+  if (o->read_only && !a->for_source) {
     target_error (a->error, a->session->uri, "the export is read-only");
     return -EROFS;
   }
@@ -376,6 +381,7 @@ use_offer (struct target_session *s, const struct offer *o)
   struct target *t = &s->target;
 
   t->size = (uint64_t) o->size;
+  t->read_only = o->read_only;
   t->block = o->block_min > 0 ? (uint32_t) o->block_min : 1;
   t->can_flush = o->flush;
   t->can_fua = o->fua;
@@ -427,6 +433,41 @@ session_grow (struct target_session *s, unsigned connections)
     conn_init (&s->conns[s->nr_conns++], s);
 }
 
+static void
+session_shrink (struct target_session *s, unsigned connections)
+{
+  while (s->nr_conns > connections)
+    conn_destroy (&s->conns[--s->nr_conns]);
+}
+
+/* All the others.  A server may not take so many: it ends the handshake, or
+ * never begins it.
+ */
+static int
+connect_more (const struct attempt *a, const struct offer *first,
+              unsigned connections)
+{
+  const uint64_t now = clock_monotonic.now_ns (&clock_monotonic);
+  struct target_limit limit = {
+    .began_ns = a->limit->began_ns,
+    .timeout_ms = atomic_load (&a->limit->timeout_ms),
+  };
+  struct attempt more = *a;
+  int r;
+
+  if (a->for_source && limit.timeout_ms > MORE_MS && ms_left (a) > MORE_MS) {
+    limit.began_ns = now - (limit.timeout_ms - MORE_MS) * UINT64_C (1000000);
+    more.limit = &limit;
+  }
+  session_grow (a->session, connections);
+  r = connect_some (&more, 1, connections - 1);
+  if (r < 0 && a->for_source) {
+    session_shrink (a->session, 1);
+    return 0;
+  }
+  return r == 0 ? check_same (a, first) : r;
+}
+
 static int
 session_connect (const struct attempt *a, unsigned connections)
 {
@@ -453,15 +494,36 @@ session_connect (const struct attempt *a, unsigned connections)
    * after a flush.  Reading a block to write it back cannot wait for that.
    */
   if (offer.multi_conn && offer.block_min <= 1 && connections > 1) {
-    session_grow (s, connections);
-    r = connect_some (a, 1, connections - 1);
-    if (r == 0)
-      r = check_same (a, &offer);
+    r = connect_more (a, &offer, connections);
     if (r < 0)
       return r;
   }
   use_offer (s, &offer);
   make_lanes (s);
+  return 0;
+}
+
+static int
+attempt_connect (struct attempt *a, unsigned connections,
+                 struct target **target)
+{
+  int r;
+
+  if (connections < 1)
+    connections = 1;
+  if (connections > MAX_CONNECTIONS)
+    connections = MAX_CONNECTIONS;
+  a->session = session_new (a->uri, connections);
+  if (a->session == NULL) {
+    target_error (a->error, "mirror target", "%s", error_text (ENOMEM));
+    return -ENOMEM;
+  }
+  r = session_connect (a, connections);
+  if (r < 0) {
+    a->session->target.ops->free (&a->session->target);
+    return r;
+  }
+  *target = &a->session->target;
   return 0;
 }
 
@@ -473,50 +535,8 @@ target_connect_within (const struct target_limit *limit,
 {
   struct attempt a = { .stop = stop, .looking_up = looking_up, .uri = uri,
                        .limit = limit, .error = error };
-  int r;
 
-  if (connections < 1)
-    connections = 1;
-  if (connections > MAX_CONNECTIONS)
-    connections = MAX_CONNECTIONS;
-  a.session = session_new (uri, connections);
-  if (a.session == NULL) {
-    target_error (error, "mirror target", "%s", error_text (ENOMEM));
-    return -ENOMEM;
-  }
-  r = session_connect (&a, connections);
-  if (r < 0) {
-    a.session->target.ops->free (&a.session->target);
-    return r;
-  }
-  *target = &a.session->target;
-  return 0;
-}
-
-bool
-target_is_unreachable (int err)
-{
-  switch (-err) {
-  case ENOENT:                  /* a Unix socket */
-  case ECONNREFUSED: case ECONNRESET: case ENOTCONN: case EPIPE:
-  case EHOSTUNREACH: case EHOSTDOWN: case ENETUNREACH: case ENETDOWN:
-  case ETIMEDOUT: case EAGAIN:
-  case EIO:                     /* names that cannot be looked up */
-    return true;
-  default:
-    return false;
-  }
-}
-
-bool
-target_is_unfit (int err)
-{
-  switch (-err) {
-  case ENOMEM: case EMFILE: case ENFILE: case ECANCELED: case EBUSY:
-    return false;
-  default:
-    return err < 0 && !target_is_unreachable (err);
-  }
+  return attempt_connect (&a, connections, target);
 }
 
 int
@@ -533,25 +553,16 @@ target_connect (const char *uri, unsigned connections, unsigned timeout_ms,
 }
 
 int
-target_check (const struct target *target, uint64_t source_size,
-              uint64_t granularity, char *error)
+target_connect_source (const char *uri, unsigned connections,
+                       unsigned timeout_ms, struct target **target,
+                       char *error)
 {
-  const struct target_session *s = (const struct target_session *) target;
+  const struct target_limit limit = {
+    .began_ns = clock_monotonic.now_ns (&clock_monotonic),
+    .timeout_ms = timeout_ms,
+  };
+  struct attempt a = { .uri = uri, .limit = &limit, .for_source = true,
+                       .error = error };
 
-  if (target->size < source_size)
-    target_error (error, s->uri, "the target is smaller (%" PRIu64 " bytes) "
-                  "than the source (%" PRIu64 " bytes)", target->size,
-                  source_size);
-  else if (granularity < target->block)
-    target_error (error, s->uri, "the granularity (%" PRIu64 ") is smaller "
-                  "than the target's minimum block size (%" PRIu32 ")",
-                  granularity, target->block);
-  else if (round_down_p2 (target->size, target->block) < source_size)
-    target_error (error, s->uri, "the source (%" PRIu64 " bytes) ends in a "
-                  "block of %" PRIu32 " bytes that the target (%" PRIu64
-                  " bytes) has not whole", source_size, target->block,
-                  target->size);
-  else
-    return 0;
-  return -EINVAL;
+  return attempt_connect (&a, connections, target);
 }

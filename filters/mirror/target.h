@@ -30,7 +30,14 @@ extern int target_connect (const char *uri, unsigned connections,
                            unsigned timeout_ms, struct target **target,
                            char *error);
 
-/* The same, but give up soon (-ECANCELED) once *stop is true; and *timeout_ns
+/* The same for a source: the export may be read-only, target->read_only tells;
+ * and if the server does not take so many connections, one is enough.
+ */
+extern int target_connect_source (const char *uri, unsigned connections,
+                                  unsigned timeout_ms, struct target **target,
+                                  char *error);
+
+/* target_connect, but give up soon (-ECANCELED) once *stop is true; *timeout_ns
  * is the limit for all of it, also when it is changed meanwhile.  May leave a
  * thread behind that still looks up the name: -EBUSY if there are too many.
  * Not before nbdkit forks, unless stop is NULL: then it is target_connect.

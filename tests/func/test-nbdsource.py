@@ -6,12 +6,13 @@ afterwards gets a new one."""
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from mirrortest import SLOW, STRESS, Test  # noqa: E402
+from mirrortest import SLOW, STRESS, Test, wait_for  # noqa: E402
 from uringtest import connect, error_of, result  # noqa: E402
 
 import nbd  # noqa: E402
@@ -228,10 +229,53 @@ def bad_input(t):
 def read_only(t):
     t.nbdkit("server", "-r", "memory", "1M")
     t.nbdkit("readonly", "nbdsource", t.uri("server"))
-    assert error_of(connect, t, "readonly") is not None
-    with open(t.path("readonly.log"), encoding="utf-8") as f:
-        assert "read-only: use the plugin nbd for it" in f.read()
+    h = connect(t, "readonly")
+    assert h.is_read_only() and h.pread(1, 0) == b"\0"
+    h.shutdown()
     t.stop("readonly")
+    t.stop("server")
+
+
+def connections_of(t):
+    """Those of the plugin to its server: of each descriptor there are two.
+    Besides there is one client, and the socket where he has come from."""
+    fds = "/proc/%d/fd" % t.servers["few"].pid
+    links = (os.readlink(os.path.join(fds, fd)) for fd in os.listdir(fds))
+    return len({x for x in links if x.startswith("socket:")}) - 2
+
+
+def few_connections(t):
+    """A server that lets no more than two in: it hangs up on the others, or
+    leaves them waiting."""
+    t.nbdkit("server", "--filter=limit", "memory", "1M", "limit=2")
+    t.nbdkit("few", "nbdsource", t.uri("server"))
+    h = connect(t, "few")
+    h.pwrite(b"a" * (1 << 20), 0)
+    assert h.pread(1 << 20, 0) == b"a" * (1 << 20)
+    assert connections_of(t) == 1
+    h.shutdown()
+    t.stop("few")
+    t.stop("server")
+    if not shutil.which("qemu-nbd"):
+        return
+    with open(t.path("image"), "wb") as f:
+        f.truncate(1 << 20)
+    sock = t.path("server.sock")
+    if os.path.exists(sock):
+        os.unlink(sock)
+    t.servers["server"] = process = subprocess.Popen(
+        ["qemu-nbd", "-t", "-e", "2", "-f", "raw", "-k", sock,
+         t.path("image")], stdin=subprocess.DEVNULL)
+    wait_for(lambda: process.poll() is not None or os.path.exists(sock),
+             "qemu-nbd does not start")
+    t.nbdkit("few", "nbdsource", t.uri("server"))
+    h = connect(t, "few")
+    h.pwrite(b"b" * 4096, 0)
+    h.flush()
+    assert h.pread(4096, 0) == b"b" * 4096
+    assert connections_of(t) == 1
+    h.shutdown()
+    t.stop("few")
     t.stop("server")
 
 
@@ -245,3 +289,4 @@ with Test() as test:
     under_the_mirror(test, "background")
     bad_input(test)
     read_only(test)
+    few_connections(test)

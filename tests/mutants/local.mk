@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	tests/mutants/begin-trusts-retiring.patch \
 	tests/mutants/clean-survives-resume.patch \
 	tests/mutants/clear-rounded-outward.patch \
+	tests/mutants/close-always-in-order.patch \
 	tests/mutants/commit-record-not-synced.patch \
 	tests/mutants/commit-unknown-goes-on.patch \
 	tests/mutants/completion-error-ignored.patch \
@@ -42,6 +43,7 @@ EXTRA_DIST += \
 	tests/mutants/flush-waits-for-newcomers.patch \
 	tests/mutants/foreign-file-accepted.patch \
 	tests/mutants/gate-does-not-look-again.patch \
+	tests/mutants/given-up-in-order.patch \
 	tests/mutants/held-in-any-order.patch \
 	tests/mutants/hung-target-not-noticed.patch \
 	tests/mutants/intent-close-while-asleep.patch \
@@ -73,6 +75,7 @@ EXTRA_DIST += \
 	tests/mutants/mark-after-submit.patch \
 	tests/mutants/mode-sampled-twice.patch \
 	tests/mutants/negative-size-accepted.patch \
+	tests/mutants/newest-header-after-error.patch \
 	tests/mutants/no-mark-after-failed-source-write.patch \
 	tests/mutants/no-mark-after-failed-tee.patch \
 	tests/mutants/no-mark-after-failed-tracked-write.patch \
@@ -119,15 +122,15 @@ EXTRA_DIST += \
 	tests/mutants/skip-what-failed.patch \
 	tests/mutants/source-block-not-marked.patch \
 	tests/mutants/source-flush-forgets-after-failure.patch \
-	tests/mutants/source-flush-not-marked.patch \
 	tests/mutants/source-flush-ignores-fua-in-flight.patch \
+	tests/mutants/source-flush-not-marked.patch \
 	tests/mutants/source-fua-failure-ignored.patch \
 	tests/mutants/source-stamp-ignored.patch \
 	tests/mutants/split-tail-hides-error.patch \
 	tests/mutants/start-does-not-wait.patch \
-	tests/mutants/start-waits-for-newer.patch \
 	tests/mutants/start-keeps-w.patch \
 	tests/mutants/start-publishes-before-everything.patch \
+	tests/mutants/start-waits-for-newer.patch \
 	tests/mutants/stop-still-tees.patch \
 	tests/mutants/suspect-cleared-early.patch \
 	tests/mutants/suspect-dropped.patch \
@@ -150,16 +153,16 @@ EXTRA_DIST += \
 	tests/mutants/unmap-ignored.patch \
 	tests/mutants/unread-page-counts-as-recorded.patch \
 	tests/mutants/unreadable-copied-as-zeroes.patch \
+	tests/mutants/uring-block-not-locked.patch \
 	tests/mutants/uring-buffer-not-aligned.patch \
 	tests/mutants/uring-failed-fua-is-no-flush.patch \
-	tests/mutants/uring-zero-of-a-claimed-device.patch \
-	tests/mutants/v-cleared-before-alone.patch \
-	tests/mutants/v-forgotten.patch \
-	tests/mutants/uring-block-not-locked.patch \
 	tests/mutants/uring-flush-does-nothing.patch \
 	tests/mutants/uring-fua-ignored.patch \
 	tests/mutants/uring-short-read-ignored.patch \
 	tests/mutants/uring-tail-written-directly.patch \
+	tests/mutants/uring-zero-of-a-claimed-device.patch \
+	tests/mutants/v-cleared-before-alone.patch \
+	tests/mutants/v-forgotten.patch \
 	tests/mutants/verify-after-the-end.patch \
 	tests/mutants/verify-before-scan.patch \
 	tests/mutants/verify-during-switch.patch \

@@ -35,6 +35,16 @@ START_TEST (begin_is_durable)
 }
 END_TEST
 
+/* Who was held up until his time was over, and only needs to write. */
+START_TEST (late_is_not_too_late)
+{
+  clock_.now_ns += 10000000000;
+  ck_assert_int_eq (intent_begin (in, regions (2, 2), clock_.now_ns - 1), 0);
+  ck_assert (recorded (2) && recorded (3));
+  intent_end (in, regions (2, 2));
+}
+END_TEST
+
 START_TEST (hot_regions_cost_nothing)
 {
   unsigned ops, i;
@@ -332,6 +342,7 @@ main (void)
   tcase_add_checked_fixture (tc, setup, teardown);
   tcase_set_timeout (tc, 120);
   tcase_add_test (tc, begin_is_durable);
+  tcase_add_test (tc, late_is_not_too_late);
   tcase_add_test (tc, hot_regions_cost_nothing);
   tcase_add_test (tc, one_sync_for_all_of_it);
   tcase_add_test (tc, ask_is_not_active);

@@ -209,6 +209,36 @@ START_TEST (finish_fails)
 }
 END_TEST
 
+static void
+old_mirror_is_over (void *opaque, const struct image *im)
+{
+  unsigned *n = opaque;
+
+  ck_assert_int_ge (im->copy, 0);
+  ck_assert (im->head.state == INTENT_CANCELLED ||
+             strcmp (im->head.target, "U") == 0);
+  (*n)++;
+}
+
+/* Only one copy says that the mirror was cancelled, since the other could not be
+ * written.  It is not the one that the next attempts, torn, are written to.
+ */
+START_TEST (newest_header_stays)
+{
+  unsigned n = 0;
+
+  fake_fail (file, 2, 1);
+  ck_assert_int_eq (intent_finish (in, INTENT_CANCELLED), 0);
+  fake_each_image (file, old_mirror_is_over, &n);
+  file->damage = DAMAGE_ALL;
+  file->keep = true;
+  fake_fail (file, 0, 2);
+  ck_assert_int_eq (intent_start (in, "U", SIZE, GRAN), -EIO);
+  fake_each_image (file, old_mirror_is_over, &n);
+  ck_assert_uint_ge (n, 4);
+}
+END_TEST
+
 /* A mirror runs though its start could not be written: it is named rightly. */
 START_TEST (start_fails)
 {
@@ -398,6 +428,7 @@ main (void)
   tcase_add_loop_test (tc, lost_is_not_closed_in_order, 0, 4);
   tcase_add_loop_test (tc, close_fails, 0, 2);
   tcase_add_loop_test (tc, finish_fails, 0, 2);
+  tcase_add_test (tc, newest_header_stays);
   tcase_add_loop_test (tc, start_fails, 0, 2);
   tcase_add_test (tc, start_with_greater_regions_fails);
   tcase_add_loop_test (tc, orders_fail, 0, 4);

@@ -118,6 +118,7 @@ target_sources = \
 	filters/mirror/target-attempt.c \
 	filters/mirror/target-blocks.c filters/mirror/target-conn.c \
 	filters/mirror/target-connect.c filters/mirror/target-extents.c \
+	filters/mirror/target-fit.c \
 	filters/mirror/target-private.h filters/mirror/target-socket.c \
 	filters/mirror/target-uri.c filters/mirror/target-uri.h \
 	filters/mirror/target-wait.c filters/mirror/target-zero.c \

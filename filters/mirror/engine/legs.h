@@ -170,6 +170,7 @@ struct target {
   uint32_t block;               /* bytes, the least it takes: a power of two,
                                  * 1 ... TARGET_MAX_BLOCK */
   bool can_flush, can_fua, can_zero, can_extents, can_multi_conn;
+  bool read_only;               /* never a mirror's target */
   unsigned connections;
 
   /* Set by the engine, opaque first, when it takes the target over; NULL
