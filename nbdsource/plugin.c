@@ -226,6 +226,12 @@ nbdsource_can_zero (void *handle)
 }
 
 static int
+nbdsource_can_fast_zero (void *handle)
+{
+  return leg_of (handle)->can_fast_zero;
+}
+
+static int
 nbdsource_can_extents (void *handle)
 {
   return leg_of (handle)->can_extents;
@@ -266,6 +272,8 @@ request (void *handle, enum target_op op, unsigned flags, char *buf,
     count -= req.count;
     offset += req.count;
     buf = buf ? buf + req.count : NULL;
+    /* Something has changed: it is too late to refuse. */
+    flags &= ~(unsigned) LEG_FAST_ZERO;
   } while (r == 0 && count > 0);
   /* Who is told of the loss, and connects again, must find it lost. */
   if (r == -ENOTCONN)
@@ -277,7 +285,8 @@ static unsigned
 leg_flags (uint32_t flags)
 {
   return (flags & NBDKIT_FLAG_FUA ? LEG_FUA : 0)
-    | (flags & NBDKIT_FLAG_MAY_TRIM ? LEG_MAY_TRIM : 0);
+    | (flags & NBDKIT_FLAG_MAY_TRIM ? LEG_MAY_TRIM : 0)
+    | (flags & NBDKIT_FLAG_FAST_ZERO ? LEG_FAST_ZERO : 0);
 }
 
 static int
@@ -308,8 +317,15 @@ static int
 nbdsource_zero (void *handle, uint32_t count, uint64_t offset,
                 uint32_t flags)
 {
-  return told ("zero", request (handle, TARGET_ZERO, leg_flags (flags), NULL,
-                                count, offset));
+  const int r = request (handle, TARGET_ZERO, leg_flags (flags), NULL, count,
+                         offset);
+
+  /* That is an answer, and no error. */
+  if (r == -ENOTSUP && (flags & NBDKIT_FLAG_FAST_ZERO)) {
+    nbdkit_set_error (ENOTSUP);
+    return -1;
+  }
+  return told ("zero", r);
 }
 
 static int
@@ -363,6 +379,7 @@ static struct nbdkit_plugin plugin = {
   .can_fua = nbdsource_can_fua,
   .can_trim = nbdsource_can_zero,
   .can_zero = nbdsource_can_zero,
+  .can_fast_zero = nbdsource_can_fast_zero,
   .can_extents = nbdsource_can_extents,
   .can_multi_conn = nbdsource_yes,
   .pread = nbdsource_pread,

@@ -305,7 +305,7 @@ connect_some (const struct attempt *a, unsigned first, unsigned n)
 
 struct offer {
   int64_t size, block_min, block_max;
-  int read_only, flush, fua, zero, multi_conn, extents;
+  int read_only, flush, fua, zero, fast_zero, multi_conn, extents;
 };
 
 static int
@@ -319,11 +319,12 @@ get_offer (const struct attempt *a, struct conn *c, struct offer *o)
   o->flush = nbd_can_flush (c->nbd);
   o->fua = nbd_can_fua (c->nbd);
   o->zero = nbd_can_zero (c->nbd);
+  o->fast_zero = nbd_can_fast_zero (c->nbd);
   o->multi_conn = nbd_can_multi_conn (c->nbd);
   o->extents = nbd_can_meta_context (c->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION);
   if (o->size >= 0 && o->block_min >= 0 && o->block_max >= 0
       && o->read_only >= 0 && o->flush >= 0 && o->fua >= 0 && o->zero >= 0
-      && o->multi_conn >= 0 && o->extents >= 0)
+      && o->fast_zero >= 0 && o->multi_conn >= 0 && o->extents >= 0)
     return 0;
   target_error (a->error, a->session->uri,
                 "the server tells nonsense about the export");
@@ -386,6 +387,7 @@ use_offer (struct target_session *s, const struct offer *o)
   t->can_flush = o->flush;
   t->can_fua = o->fua;
   t->can_zero = o->zero;
+  t->can_fast_zero = o->zero && o->fast_zero;
   t->can_extents = o->extents;
   t->can_multi_conn = o->multi_conn;
   s->max_payload = LEG_MAX_REQUEST;

@@ -19,6 +19,9 @@
  * nor is all of it sent to a server whose disk is full.  The first window is
  * sent by submit, the others by wait.
  *
+ * A fast zero is the whole or nothing: whatever the server does not like about
+ * it is told as -ENOTSUP, and the next one is asked for all the same.
+ *
  * PRIV_ZERO has the method and the window that is under way.
  */
 
@@ -43,6 +46,8 @@ issue (struct target_session *s, struct conn *c, struct target_req *req,
     op = WIRE_ZERO;
     if (!(req->flags & LEG_MAY_TRIM))
       flags |= LIBNBD_CMD_FLAG_NO_HOLE;
+    if (req->flags & LEG_FAST_ZERO)
+      flags |= LIBNBD_CMD_FLAG_FAST_ZERO;
     share.max = method == ZERO_WHOLE ? req->count : WINDOW;
   }
   if (method != ZERO_WHOLE)
@@ -61,6 +66,8 @@ target_zero_submit (struct target_session *s, struct conn *c,
   enum zero_method method = s->target.can_zero
     ? atomic_load (&s->zero_method) : ZERO_AS_DATA;
 
+  if (req->flags & LEG_FAST_ZERO)
+    method = ZERO_WHOLE;
   issue (s, c, req, method, 0);
 }
 
@@ -108,6 +115,8 @@ target_zero_wait (struct target_session *s, struct target_req *req)
     /* Also of a request that was never sent and has no method. */
     if (req->result < 0 && !refused (req->result))
       return req->result;
+    if (req->result < 0 && (req->flags & LEG_FAST_ZERO))
+      return -ENOTSUP;
     method = req_number (req, PRIV_ZERO) & 3;
     window = (uint32_t) (req_number (req, PRIV_ZERO) >> 2);
     if (req->result == 0) {

@@ -17,7 +17,7 @@ import benchrows
 import benchservers
 from benchload import BadOption, Cell
 
-FORMAT = 1                      # of results.json
+FORMAT = 2                      # of results.json
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,6 +65,10 @@ def options(description):
                    " run has them)")
     p.add_argument("--connections", type=positive(int, 1, 16), metavar="N",
                    help="connections to the target (default: the filter's)")
+    p.add_argument("--source", choices=["nbdsource", "nbd"],
+                   default="nbdsource",
+                   help="plugin of our proxy for a source that is a server"
+                   " (default: nbdsource, as nbdmirror run has it)")
     p.add_argument("--dir", default="/var/tmp", metavar="DIR",
                    help="for images of local rows (default: /var/tmp)")
     p.add_argument("--out", default="bench-results", metavar="DIR",
@@ -158,11 +162,13 @@ class Bench:
         self.seconds = args.seconds or (0.3 if args.quick else 1)
         self.threads = args.threads
         self.connections = args.connections
+        self.source = args.source
         self.directory = args.dir
         self.qemu = benchservers.have_qemu()
 
     def ours_options(self):
-        return {"threads": self.threads, "connections": self.connections}
+        return {"threads": self.threads, "connections": self.connections,
+                "plugin": self.source}
 
     @staticmethod
     def progress(row, turn, turns, name):
@@ -174,7 +180,8 @@ class Bench:
 def document(bench, results, machine, took):
     return {"format": FORMAT, "quick": bench.quick, "pairs": bench.pairs,
             "seconds": bench.seconds, "threads": bench.threads,
-            "connections": bench.connections, "machine": machine,
+            "connections": bench.connections, "source": bench.source,
+            "machine": machine,
             "took": took, "rows": results,
             "overall": benchgoals.overall(results)}
 

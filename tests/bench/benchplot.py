@@ -98,9 +98,10 @@ def about(d):
                                        m["kernel"]),
         "* nbdkit %s, libnbd %s, QEMU %s, fio %s" % (
             m["nbdkit"], m["libnbd"], m["qemu"], m["fio"]),
-        "* threads of the proxy: %s; connections to the target: %s" % (
+        "* threads of the proxy: %s; connections to the target: %s; source: "
+        "plugin `%s`, or `file` where it is local" % (
             d["threads"] or "nbdkit's default",
-            d["connections"] or "the filter's default"), ""]
+            d["connections"] or "the filter's default", d["source"]), ""]
 
 
 def all_rows(rows):

@@ -42,12 +42,6 @@ class Address:
             return ["-i", "127.0.0.1", "-p", str(self.port)]
         return ["-U", self.path]
 
-    def plugin(self):
-        """Parameters of the plugin nbd, to connect there."""
-        if self.port:
-            return ["hostname=127.0.0.1", "port=%d" % self.port]
-        return ["socket=" + self.path]
-
     def qemu(self, prefix):
         """The same for a QEMU's --blockdev or --nbd-server."""
         if self.port:
@@ -187,8 +181,9 @@ class Proxy:
 
 class Ours(Proxy):
     def __init__(self, t, name, source, target, tcp=False, threads=None,
-                 connections=None):
+                 connections=None, plugin="nbdsource"):
         super().__init__(t, name, source, target, tcp)
+        self.client = plugin
         self.options = ["-t", str(threads)] if threads else []
         self.keys = ["mirror-control=" + t.path(name + ".ctl")]
         if connections:
@@ -197,7 +192,7 @@ class Ours(Proxy):
     def plugin(self):
         if self.source.startswith("/"):
             return ["file", self.source]
-        return ["nbd", *self.t.address(self.source).plugin()]
+        return [self.client, "uri=" + self.t.address(self.source).uri()]
 
     def start(self, *keys):
         self.process = self.t.serve(

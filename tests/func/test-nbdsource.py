@@ -37,7 +37,8 @@ def make_op(rng):
         return "pwrite", (rng.randbytes(n), at, fua)
     if kind < 10:
         hole = nbd.CMD_FLAG_NO_HOLE if rng.randrange(2) else 0
-        return "zero", (n, at, fua | hole)
+        fast = nbd.CMD_FLAG_FAST_ZERO if rng.randrange(3) == 0 else 0
+        return "zero", (n, at, fua | hole | fast)
     return "flush", ()
 
 
@@ -91,7 +92,7 @@ def same_as_nbd(t):
     t.nbdkit("b", "nbd", "uri=" + t.uri("b.server"))
     ha, hb = connect(t, "a"), connect(t, "b")
     for ask in ("get_size", "is_read_only", "can_flush", "can_fua", "can_zero",
-                "can_trim", "can_multi_conn"):
+                "can_fast_zero", "can_trim", "can_multi_conn"):
         assert getattr(ha, ask)() == getattr(hb, ask)(), ask
     for n in range(OPS):
         op = make_op(rng)
@@ -162,6 +163,30 @@ def errors_pass(t):
     h.shutdown()
     t.stop("failing")
     t.stop("server")
+
+
+def fast_zeroes(t):
+    """Where they are not fast nothing changes, and slow ones go on."""
+    t.nbdkit("server", "--filter=nozero", "--filter=log", "memory", "4M",
+             "zeromode=notrim", "fastzeromode=slow",
+             "logfile=" + t.path("zeroes"))
+    t.nbdkit("slow", "nbdsource", t.uri("server"))
+    h = connect(t, "slow")
+    assert h.can_fast_zero()
+    h.pwrite(b"a" * 65536, 0)
+    for _ in range(2):
+        err = error_of(h.zero, 65536, 0, nbd.CMD_FLAG_FAST_ZERO)
+        assert err == "ENOTSUP", err
+    assert h.pread(65536, 0) == b"a" * 65536
+    h.zero(65536, 0)
+    assert h.pread(65536, 0) == bytes(65536)
+    with open(t.path("slow.log"), encoding="utf-8") as f:
+        assert "zero" not in f.read()
+    h.shutdown()
+    t.stop("slow")
+    t.stop("server")
+    with open(t.path("zeroes"), encoding="utf-8") as f:
+        assert f.read().count(" Zero ") == 1, "zeroed in another way"
 
 
 def blocks(t):
@@ -284,6 +309,7 @@ with Test() as test:
     clients_share(test)
     lost_and_found(test)
     errors_pass(test)
+    fast_zeroes(test)
     blocks(test)
     under_the_mirror(test, "write-blocking")
     under_the_mirror(test, "background")

@@ -33,7 +33,7 @@
 enum leg_flags {
   LEG_FUA = 1,                  /* durable before the reply */
   LEG_MAY_TRIM = 2,             /* zero: may leave a hole */
-  LEG_FAST_ZERO = 4,            /* source zero: -ENOTSUP at once if slow */
+  LEG_FAST_ZERO = 4,            /* zero: -ENOTSUP at once if slow */
 };
 
 enum extent_kind {
@@ -108,7 +108,8 @@ enum target_lane { LANE_TEE, LANE_COPY };
 struct target_req {
   enum target_op op;
   enum target_lane lane;
-  unsigned flags;               /* LEG_FUA, LEG_MAY_TRIM */
+  unsigned flags;               /* LEG_FUA, LEG_MAY_TRIM; LEG_FAST_ZERO if the
+                                 * target can, of whole blocks */
   uint32_t count;               /* <= LEG_MAX_REQUEST, zero: TARGET_MAX_ZERO;
                                  * 0 for a flush */
   uint64_t offset;
@@ -170,6 +171,7 @@ struct target {
   uint32_t block;               /* bytes, the least it takes: a power of two,
                                  * 1 ... TARGET_MAX_BLOCK */
   bool can_flush, can_fua, can_zero, can_extents, can_multi_conn;
+  bool can_fast_zero;           /* LEG_FAST_ZERO may be passed */
   bool read_only;               /* never a mirror's target */
   unsigned connections;
 
