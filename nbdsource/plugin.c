@@ -28,7 +28,10 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-#define CONNECTIONS 4
+/* What has been written by one connection is to be read by another at once,
+ * and multi-conn promises that after a flush only: more are the user's word.
+ */
+#define CONNECTIONS 1
 #define CONNECTIONS_MAX 16
 #define TIMEOUT_S 15
 #define TIMEOUT_MAX_S 3600
@@ -130,7 +133,7 @@ nbdsource_config (const char *key, const char *value)
 
 #define nbdsource_config_help \
   "uri=URI          NBD URI of the server, without TLS (required).\n" \
-  "connections=N    To it, at most, 1 to 16 (default 4).\n" \
+  "connections=N    To it, at most, 1 to 16 (default 1).\n" \
   "timeout=SECONDS  For connecting, 1 to 3600 (default 15)."
 
 static int

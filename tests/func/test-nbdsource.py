@@ -116,7 +116,7 @@ def same_as_nbd(t):
 def clients_share(t):
     """A server that takes four connections, and six clients."""
     t.nbdkit("server", "--filter=limit", "memory", "1M", "limit=4")
-    t.nbdkit("shared", "nbdsource", t.uri("server"))
+    t.nbdkit("shared", "nbdsource", t.uri("server"), "connections=4")
     handles = [connect(t, "shared") for _ in range(6)]
     for i, h in enumerate(handles):
         h.pwrite(b"%d" % i, i)
@@ -206,11 +206,12 @@ def blocks(t):
     t.stop("server")
 
 
-def under_the_mirror(t, copy_mode):
+def under_the_mirror(t, copy_mode, connections):
     t.watchdog_again()
     t.nbdkit("source", "data", "1*16777216", "size=64M")
     t.nbdkit("target", "memory", "64M")
     t.mirror("nbdsource", "uri=" + t.uri("source"),
+             "connections=%d" % connections,
              "mirror-target=" + t.uri("target"),
              "mirror-copy-mode=" + copy_mode)
     load = t.load("load-" + copy_mode, "--connections=4", "--overlap",
@@ -273,13 +274,22 @@ def few_connections(t):
     """A server that lets no more than two in: it hangs up on the others, or
     leaves them waiting."""
     t.nbdkit("server", "--filter=limit", "memory", "1M", "limit=2")
-    t.nbdkit("few", "nbdsource", t.uri("server"))
+    t.nbdkit("few", "nbdsource", t.uri("server"), "connections=4")
     h = connect(t, "few")
     h.pwrite(b"a" * (1 << 20), 0)
     assert h.pread(1 << 20, 0) == b"a" * (1 << 20)
     assert connections_of(t) == 1
     h.shutdown()
     t.stop("few")
+    t.stop("server")
+    # By one connection unless the user has given his word for the server.
+    t.nbdkit("server", "memory", "1M")
+    for args, n in ((), 1), (("connections=4",), 4):
+        t.nbdkit("few", "nbdsource", t.uri("server"), *args)
+        h = connect(t, "few")
+        assert h.can_multi_conn() and connections_of(t) == n
+        h.shutdown()
+        t.stop("few")
     t.stop("server")
     if not shutil.which("qemu-nbd"):
         return
@@ -293,7 +303,7 @@ def few_connections(t):
          t.path("image")], stdin=subprocess.DEVNULL)
     wait_for(lambda: process.poll() is not None or os.path.exists(sock),
              "qemu-nbd does not start")
-    t.nbdkit("few", "nbdsource", t.uri("server"))
+    t.nbdkit("few", "nbdsource", t.uri("server"), "connections=4")
     h = connect(t, "few")
     h.pwrite(b"b" * 4096, 0)
     h.flush()
@@ -311,8 +321,9 @@ with Test() as test:
     errors_pass(test)
     fast_zeroes(test)
     blocks(test)
-    under_the_mirror(test, "write-blocking")
-    under_the_mirror(test, "background")
+    for number in 1, 4:
+        under_the_mirror(test, "write-blocking", number)
+        under_the_mirror(test, "background", number)
     bad_input(test)
     read_only(test)
     few_connections(test)
