@@ -69,6 +69,9 @@ def options(description):
                    default="nbdsource",
                    help="plugin of our proxy for a source that is a server"
                    " (default: nbdsource, as nbdmirror run has it)")
+    p.add_argument("--source-connections", type=positive(int, 1, 16),
+                   metavar="N",
+                   help="connections of nbdsource (default: the plugin's)")
     p.add_argument("--dir", default="/var/tmp", metavar="DIR",
                    help="for images of local rows (default: /var/tmp)")
     p.add_argument("--out", default="bench-results", metavar="DIR",
@@ -91,6 +94,8 @@ def options(description):
         p.error(str(e))
     except OSError as e:
         p.error("%s: %s" % (e.filename, e.strerror))
+    if args.source == "nbd" and args.source_connections:
+        p.error("--source-connections: the plugin nbd has one")
     args.needs_build = not args.list and not args.results
     return args
 
@@ -163,12 +168,14 @@ class Bench:
         self.threads = args.threads
         self.connections = args.connections
         self.source = args.source
+        self.source_connections = args.source_connections
         self.directory = args.dir
         self.qemu = benchservers.have_qemu()
 
     def ours_options(self):
         return {"threads": self.threads, "connections": self.connections,
-                "plugin": self.source}
+                "plugin": self.source,
+                "source_connections": self.source_connections}
 
     @staticmethod
     def progress(row, turn, turns, name):
@@ -181,6 +188,7 @@ def document(bench, results, machine, took):
     return {"format": FORMAT, "quick": bench.quick, "pairs": bench.pairs,
             "seconds": bench.seconds, "threads": bench.threads,
             "connections": bench.connections, "source": bench.source,
+            "source_connections": bench.source_connections,
             "machine": machine,
             "took": took, "rows": results,
             "overall": benchgoals.overall(results)}

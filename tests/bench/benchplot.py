@@ -99,9 +99,11 @@ def about(d):
         "* nbdkit %s, libnbd %s, QEMU %s, fio %s" % (
             m["nbdkit"], m["libnbd"], m["qemu"], m["fio"]),
         "* threads of the proxy: %s; connections to the target: %s; source: "
-        "plugin `%s`, or `file` where it is local" % (
+        "plugin `%s`%s, or `file` where it is local" % (
             d["threads"] or "nbdkit's default",
-            d["connections"] or "the filter's default", d["source"]), ""]
+            d["connections"] or "the filter's default", d["source"],
+            ", %d connections" % d["source_connections"]
+            if d["source_connections"] else ""), ""]
 
 
 def all_rows(rows):

@@ -181,9 +181,12 @@ class Proxy:
 
 class Ours(Proxy):
     def __init__(self, t, name, source, target, tcp=False, threads=None,
-                 connections=None, plugin="nbdsource"):
+                 connections=None, plugin="nbdsource",
+                 source_connections=None):
         super().__init__(t, name, source, target, tcp)
         self.client = plugin
+        self.client_keys = ["connections=%d" % source_connections] \
+            if source_connections else []
         self.options = ["-t", str(threads)] if threads else []
         self.keys = ["mirror-control=" + t.path(name + ".ctl")]
         if connections:
@@ -192,7 +195,8 @@ class Ours(Proxy):
     def plugin(self):
         if self.source.startswith("/"):
             return ["file", self.source]
-        return [self.client, "uri=" + self.t.address(self.source).uri()]
+        return [self.client, "uri=" + self.t.address(self.source).uri(),
+                *self.client_keys]
 
     def start(self, *keys):
         self.process = self.t.serve(
