@@ -16,7 +16,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -106,7 +105,7 @@ parse_uri (const char *value)
     return -1;
   }
   for (i = 0; i < sizeof plain / sizeof plain[0]; ++i)
-    if (strncasecmp (value, plain[i], strlen (plain[i])) == 0) {
+    if (strncmp (value, plain[i], strlen (plain[i])) == 0) {
       uri = strdup (value);
       if (uri == NULL)
         nbdkit_error ("strdup: %m");
@@ -221,7 +220,12 @@ nbdsource_can_fua (void *handle)
     : leg->can_flush ? NBDKIT_FUA_EMULATE : NBDKIT_FUA_NONE;
 }
 
-/* Trims are zeroes that may leave a hole. */
+static int
+nbdsource_can_trim (void *handle)
+{
+  return leg_of (handle)->can_trim;
+}
+
 static int
 nbdsource_can_zero (void *handle)
 {
@@ -257,7 +261,8 @@ static int
 request (void *handle, enum target_op op, unsigned flags, char *buf,
          uint64_t count, uint64_t offset)
 {
-  const uint32_t max = op == TARGET_ZERO ? TARGET_MAX_ZERO : LEG_MAX_REQUEST;
+  const bool data = op == TARGET_READ || op == TARGET_WRITE;
+  const uint32_t max = data ? LEG_MAX_REQUEST : TARGET_MAX_ZERO;
   struct target *leg = session_leg (handle);
   struct target_req req;
   int r;
@@ -269,9 +274,14 @@ request (void *handle, enum target_op op, unsigned flags, char *buf,
       .op = op, .flags = flags, .offset = offset, .buf = buf,
       .count = count < max ? (uint32_t) count : max,
     };
-    req.lane = op != TARGET_ZERO && req.count >= BULK ? LANE_COPY : LANE_TEE;
+    req.lane = data && req.count >= BULK ? LANE_COPY : LANE_TEE;
     leg->ops->submit (leg, &req);
     r = leg->ops->wait (leg, &req);
+    /* nbdkit takes that for a zero that it may do in another way, and asserts
+     * that nothing else is told so.
+     */
+    if (r == -ENOTSUP && !(flags & LEG_FAST_ZERO))
+      r = -EIO;
     count -= req.count;
     offset += req.count;
     buf = buf ? buf + req.count : NULL;
@@ -335,9 +345,8 @@ static int
 nbdsource_trim (void *handle, uint32_t count, uint64_t offset,
                 uint32_t flags)
 {
-  return told ("trim", request (handle, TARGET_ZERO,
-                                leg_flags (flags) | LEG_MAY_TRIM, NULL, count,
-                                offset));
+  return told ("trim", request (handle, TARGET_TRIM, leg_flags (flags), NULL,
+                                count, offset));
 }
 
 /*-- extents ------------------------------------------------------------*/
@@ -355,11 +364,14 @@ static int
 nbdsource_extents (void *handle, uint32_t count, uint64_t offset,
                    uint32_t flags, struct nbdkit_extents *extents)
 {
-  const struct range r = { offset, offset + count };
+  const struct range range = { offset, offset + count };
   struct target *leg = session_leg (handle);
+  const int r = leg->ops->extents (leg, range, add_extent, extents);
 
   (void) flags;
-  return told ("extents", leg->ops->extents (leg, r, add_extent, extents));
+  if (r == -ENOTCONN)
+    session_set_lost (handle);
+  return told ("extents", r);
 }
 
 static struct nbdkit_plugin plugin = {
@@ -380,7 +392,7 @@ static struct nbdkit_plugin plugin = {
   .can_write = nbdsource_can_write,
   .can_flush = nbdsource_can_flush,
   .can_fua = nbdsource_can_fua,
-  .can_trim = nbdsource_can_zero,
+  .can_trim = nbdsource_can_trim,
   .can_zero = nbdsource_can_zero,
   .can_fast_zero = nbdsource_can_fast_zero,
   .can_extents = nbdsource_can_extents,

@@ -134,15 +134,27 @@ session_get (struct server *s, int *error, char *why)
 void
 session_put (struct server *s, struct session *session)
 {
-  bool last;
+  bool last, ending = false;
 
   mutex_lock (&s->lock);
   last = --session->users == 0;
-  if (last && s->current == session)
+  if (last && s->current == session) {
     s->current = NULL;
+    /* A server may take one client only: the next one waits for the end; but
+     * not if this one was lost, and somebody else connects already.
+     */
+    ending = !s->connecting;
+    s->connecting = true;
+  }
   mutex_unlock (&s->lock);
   if (last)
     session_free (session);
+  if (!ending)
+    return;
+  mutex_lock (&s->lock);
+  s->connecting = false;
+  cond_broadcast (&s->connected);
+  mutex_unlock (&s->lock);
 }
 
 struct target *

@@ -26,7 +26,7 @@ struct server {
 
   struct mutex lock;            /* for what follows */
   struct cond connected;
-  bool connecting;              /* by a thread without the lock */
+  bool connecting;              /* or ending, by a thread without the lock */
   struct session *current;      /* what a new client gets, unless lost */
 };
 

@@ -191,6 +191,8 @@ send_command (struct conn *c, struct piece *p, enum wire_op op, void *buf,
     return nbd_aio_pwrite (c->nbd, buf, count, offset, done, flags);
   case WIRE_ZERO:
     return nbd_aio_zero (c->nbd, count, offset, done, flags);
+  case WIRE_TRIM:
+    return nbd_aio_trim (c->nbd, count, offset, done, flags);
   case WIRE_FLUSH:
     return nbd_aio_flush (c->nbd, done, flags);
   case WIRE_STATUS:
@@ -290,10 +292,17 @@ conn_disconnect (struct conn *c)
 }
 
 void
-conn_destroy (struct conn *c)
+conn_join (struct conn *c)
 {
   if (c->started)
     thread_join (&c->watcher);
+  c->started = false;
+}
+
+void
+conn_destroy (struct conn *c)
+{
+  conn_join (c);
   if (c->nbd)
     nbd_close (c->nbd);
   if (c->fd >= 0)

@@ -271,7 +271,11 @@ adopt (const struct attempt *a, struct conn *c)
     return -err;
   }
   target_socket_buffer (fd);
-  target_socket_timeout (fd, atomic_load (&a->limit->timeout_ms));
+  /* A target that is lost is found again; a source, and all clients with it, is
+   * lost for good: it is waited for as long as TCP does.
+   */
+  if (!a->for_source)
+    target_socket_timeout (fd, atomic_load (&a->limit->timeout_ms));
   return 0;
 }
 
@@ -305,7 +309,7 @@ connect_some (const struct attempt *a, unsigned first, unsigned n)
 
 struct offer {
   int64_t size, block_min, block_max;
-  int read_only, flush, fua, zero, fast_zero, multi_conn, extents;
+  int read_only, flush, fua, zero, fast_zero, trim, multi_conn, extents;
 };
 
 static int
@@ -320,11 +324,12 @@ get_offer (const struct attempt *a, struct conn *c, struct offer *o)
   o->fua = nbd_can_fua (c->nbd);
   o->zero = nbd_can_zero (c->nbd);
   o->fast_zero = nbd_can_fast_zero (c->nbd);
+  o->trim = nbd_can_trim (c->nbd);
   o->multi_conn = nbd_can_multi_conn (c->nbd);
   o->extents = nbd_can_meta_context (c->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION);
   if (o->size >= 0 && o->block_min >= 0 && o->block_max >= 0
       && o->read_only >= 0 && o->flush >= 0 && o->fua >= 0 && o->zero >= 0
-      && o->fast_zero >= 0 && o->multi_conn >= 0 && o->extents >= 0)
+      && o->fast_zero >= 0 && o->trim >= 0 && o->multi_conn >= 0 && o->extents >= 0)
     return 0;
   target_error (a->error, a->session->uri,
                 "the server tells nonsense about the export");
@@ -388,6 +393,7 @@ use_offer (struct target_session *s, const struct offer *o)
   t->can_fua = o->fua;
   t->can_zero = o->zero;
   t->can_fast_zero = o->zero && o->fast_zero;
+  t->can_trim = o->trim;
   t->can_extents = o->extents;
   t->can_multi_conn = o->multi_conn;
   s->max_payload = LEG_MAX_REQUEST;

@@ -39,7 +39,8 @@
 #define MAX_CONNECTIONS 16u
 
 /* What goes over the wire: the requests of the leg contract, and queries. */
-enum wire_op { WIRE_READ, WIRE_WRITE, WIRE_ZERO, WIRE_FLUSH, WIRE_STATUS };
+enum wire_op { WIRE_READ, WIRE_WRITE, WIRE_ZERO, WIRE_TRIM, WIRE_FLUSH,
+               WIRE_STATUS };
 
 struct conn;
 struct target_session;
@@ -194,7 +195,8 @@ extern void conn_shutdown (struct conn *c);
 /* Say goodbye as the protocol asks; nothing may be in flight. */
 extern void conn_disconnect (struct conn *c);
 
-/* Join the watcher (after conn_shutdown), close, free. */
+/* Join the watcher (after conn_shutdown); conn_destroy: and close, free. */
+extern void conn_join (struct conn *c);
 extern void conn_destroy (struct conn *c);
 
 /* Put one piece of req on the wire; list only for WIRE_STATUS.  May block
@@ -264,8 +266,8 @@ struct share {
 };
 
 /* Begin req (again) and put that share of it on the wire.  buf: of the whole
- * request; NULL: WIRE_ZERO, or WIRE_WRITE of zeroes, of which max must be at
- * most TARGET_ZEROES.
+ * request; NULL: WIRE_ZERO, WIRE_TRIM, or WIRE_WRITE of zeroes, of which max must
+ * be at most TARGET_ZEROES.
  */
 #define TARGET_ZEROES (UINT32_C (256) << 10)
 extern void target_issue (struct conn *c, struct target_req *req,

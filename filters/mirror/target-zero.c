@@ -19,8 +19,10 @@
  * nor is all of it sent to a server whose disk is full.  The first window is
  * sent by submit, the others by wait.
  *
- * A fast zero is the whole or nothing: whatever the server does not like about
- * it is told as -ENOTSUP, and the next one is asked for all the same.
+ * A fast zero that the server does not support, by that word, has changed
+ * nothing, and is not tried in another way.  What else it does not like may have
+ * been done in part (EINVAL is what servers say for errors that the protocol does
+ * not have), so then it is a slow one.
  *
  * PRIV_ZERO has the method and the window that is under way.
  */
@@ -115,8 +117,11 @@ target_zero_wait (struct target_session *s, struct target_req *req)
     /* Also of a request that was never sent and has no method. */
     if (req->result < 0 && !refused (req->result))
       return req->result;
-    if (req->result < 0 && (req->flags & LEG_FAST_ZERO))
-      return -ENOTSUP;
+    if (req->result < 0 && (req->flags & LEG_FAST_ZERO)) {
+      if (req->result == -ENOTSUP || req->result == -EOPNOTSUPP)
+        return -ENOTSUP;
+      req->flags &= ~(unsigned) LEG_FAST_ZERO;
+    }
     method = req_number (req, PRIV_ZERO) & 3;
     window = (uint32_t) (req_number (req, PRIV_ZERO) >> 2);
     if (req->result == 0) {

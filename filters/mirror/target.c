@@ -144,6 +144,11 @@ target_submit_aligned (struct target_session *s, struct conn *c,
   case TARGET_ZERO:
     target_zero_submit (s, c, req);
     break;
+  case TARGET_TRIM:
+    target_issue (c, req, WIRE_TRIM, NULL,
+                  (struct share) { 0, req->count, req->count },
+                  target_fua_flag (s, req));
+    break;
   case TARGET_FLUSH:
     req_begin (req, c, 1);
     conn_issue (c, req, WIRE_FLUSH, NULL, 0, 0, 0, NULL);
@@ -165,7 +170,7 @@ op_submit (struct target *t, struct target_req *req)
   struct conn *c = target_pick_conn (s, req->op == TARGET_FLUSH
                                      ? LANE_TEE : req->lane);
 
-  assert (req->count <= (req->op == TARGET_ZERO
+  assert (req->count <= (req->op == TARGET_ZERO || req->op == TARGET_TRIM
                          ? TARGET_MAX_ZERO : LEG_MAX_REQUEST));
   if (target_is_unaligned (t, req))
     target_blocks_submit (s, c, req);
@@ -213,6 +218,11 @@ op_free (struct target *t)
       conn_disconnect (&s->conns[i]);
       conn_shutdown (&s->conns[i]);
     }
+  /* All, before a descriptor is closed: the watcher of one that was lost shuts
+   * down those of the others.
+   */
+  for (i = 0; i < s->nr_conns; ++i)
+    conn_join (&s->conns[i]);
   for (i = 0; i < s->nr_conns; ++i)
     conn_destroy (&s->conns[i]);
   free (s->uri);

@@ -12,6 +12,8 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
+sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/tools"))
+from lyingserver import LyingServer  # noqa: E402
 from mirrortest import SLOW, STRESS, Test, wait_for  # noqa: E402
 from uringtest import connect, error_of, result  # noqa: E402
 
@@ -180,13 +182,33 @@ def fast_zeroes(t):
     assert h.pread(65536, 0) == b"a" * 65536
     h.zero(65536, 0)
     assert h.pread(65536, 0) == bytes(65536)
+    h.trim(65536, 65536)
     with open(t.path("slow.log"), encoding="utf-8") as f:
         assert "zero" not in f.read()
     h.shutdown()
     t.stop("slow")
     t.stop("server")
     with open(t.path("zeroes"), encoding="utf-8") as f:
-        assert f.read().count(" Zero ") == 1, "zeroed in another way"
+        log = f.read()
+    assert log.count(" Zero ") == 1, "zeroed in another way"
+    assert log.count(" Trim ") == 1, "a trim is one"
+
+
+def errors_of_zeroes(t):
+    """What is no refusal is not told as one: something may have changed, and
+    nbdkit ends if it is told so of a zero that need not be fast."""
+    for number, name, fast in (22, "EINVAL", "EINVAL"), (95, "EIO", "ENOTSUP"):
+        os.unlink(t.path("server.sock"))
+        server = LyingServer(t.path("server.sock"), {"error": number})
+        t.nbdkit("zeroes", "nbdsource", t.uri("server"))
+        h = connect(t, "zeroes")
+        err = error_of(h.zero, 4096, 0, nbd.CMD_FLAG_FAST_ZERO)
+        assert err == fast, (number, err)
+        err = error_of(h.zero, 4096, 0)
+        assert err == name, (number, err)
+        h.shutdown()
+        t.stop("zeroes")
+        server.stop()
 
 
 def blocks(t):
@@ -320,6 +342,7 @@ with Test() as test:
     lost_and_found(test)
     errors_pass(test)
     fast_zeroes(test)
+    errors_of_zeroes(test)
     blocks(test)
     for number in 1, 4:
         under_the_mirror(test, "write-blocking", number)

@@ -94,7 +94,9 @@ struct source {
 
 struct target;
 
-enum target_op { TARGET_READ, TARGET_WRITE, TARGET_ZERO, TARGET_FLUSH };
+/* TARGET_TRIM only if the target can, and of whole blocks. */
+enum target_op { TARGET_READ, TARGET_WRITE, TARGET_ZERO, TARGET_TRIM,
+                 TARGET_FLUSH };
 
 /* Which connections a request may use: bulk copying must not hold up client
  * writes.  A target with one connection has one lane.
@@ -110,8 +112,8 @@ struct target_req {
   enum target_lane lane;
   unsigned flags;               /* LEG_FUA, LEG_MAY_TRIM; LEG_FAST_ZERO if the
                                  * target can, of whole blocks */
-  uint32_t count;               /* <= LEG_MAX_REQUEST, zero: TARGET_MAX_ZERO;
-                                 * 0 for a flush */
+  uint32_t count;               /* <= LEG_MAX_REQUEST, zero and trim:
+                                 * TARGET_MAX_ZERO; 0 for a flush */
   uint64_t offset;
   void *buf;                    /* not written to by TARGET_WRITE */
 
@@ -172,6 +174,7 @@ struct target {
                                  * 1 ... TARGET_MAX_BLOCK */
   bool can_flush, can_fua, can_zero, can_extents, can_multi_conn;
   bool can_fast_zero;           /* LEG_FAST_ZERO may be passed */
+  bool can_trim;                /* TARGET_TRIM may be asked for */
   bool read_only;               /* never a mirror's target */
   unsigned connections;
 
