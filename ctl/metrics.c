@@ -77,7 +77,7 @@ static const struct family {
   { COUNTER, true, "teed_bytes", BYTES, NULL, "teed-bytes",
     "Writes of clients that went to both sides" },
   { COUNTER, true, "tracked_bytes", BYTES, NULL, "tracked-bytes",
-    "Writes of clients that were only marked dirty" },
+    "Writes of clients that are left to be copied" },
   { COUNTER, true, "skipped_bytes", BYTES, NULL, "skipped-bytes",
     "Needed nothing, since both sides read as zero" },
   { COUNTER, true, "target_waits", NULL, NULL, "target-waits",

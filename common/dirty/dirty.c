@@ -307,6 +307,17 @@ dirty_any (struct dirty *d, struct range r)
     byte_to_granule_up (d, r.end);
 }
 
+bool
+dirty_all (struct dirty *d, struct range r)
+{
+  assert (r.start < r.end);
+  assert (r.end <= d->size);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
+  return tree_next_clean (&d->tree, byte_to_granule (d, r.start)) >=
+    byte_to_granule_up (d, r.end);
+}
+
 size_t
 dirty_memory (struct dirty *d)
 {

@@ -88,6 +88,9 @@ extern void dirty_bytes (struct dirty *d, uint64_t *dirty, uint64_t *claimed);
 /* Is any granule that r touches dirty? */
 extern bool dirty_any (struct dirty *d, struct range r);
 
+/* Is every granule that r touches dirty?  r must not be empty. */
+extern bool dirty_all (struct dirty *d, struct range r);
+
 /* Bytes of memory in use, the handle included. */
 extern size_t dirty_memory (struct dirty *d);
 

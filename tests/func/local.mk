@@ -152,6 +152,7 @@ func_tests = \
 	tests/func/test-hold-fence.py \
 	tests/func/test-idle.sh \
 	tests/func/test-large.sh \
+	tests/func/test-left-to-copier.py \
 	tests/func/test-metrics.py \
 	tests/func/test-mirrorcmp.sh \
 	tests/func/test-nbdfsx-faults.sh \

@@ -67,6 +67,26 @@ in_flight (const struct sim *sim, const struct held *h, uint64_t b)
   return world_client_touches (&sim->w, b);
 }
 
+/* A client holds its range, as only tees do, but has not asked the target. */
+static void
+note_left (struct sim *sim, const struct mirror_status *st)
+{
+  const struct client_op *op = sim->w.ops, *end = op + sim->w.nr_clients;
+  struct held held = { .n = 0 };
+  unsigned i;
+
+  for (; op < end; op++) {
+    if (!op->active || !op->tracked || op->kind != OP_WRITE || !st->teeing)
+      continue;
+    if (held.n == 0)
+      rangelocks_foreach (mirror_peek_locks (sim->m), note_held, &held);
+    for (i = 0; i < held.n; i++)
+      if (held.r[i].start == op->range.start &&
+          held.r[i].end == op->range.end)
+        sim->w.seen[SEEN_LEFT]++;
+  }
+}
+
 /*-- I1 -----------------------------------------------------------------*/
 
 static void
@@ -272,6 +292,7 @@ check_status (struct sim *sim, const struct mirror_status *st)
   if (sim->w.may_tee == TEE_NEVER && st->counters.target_waits > 0)
     sched_fail ("I4", "a client has waited for the target in background "
                 "mode");
+  note_left (sim, st);
   if (sim->w.may_tee == TEE_AFTER_SCAN && sim->w.teed && st->scanning)
     sched_fail ("I4", "mode auto tees before the first pass is done");
   sim->last_offset = st->offset;

@@ -114,6 +114,7 @@ enum witness {
   SEEN_START_LATE,              /* a job has not started: -ETIMEDOUT */
   SEEN_AUTO_TEE,                /* a tee by copy mode auto */
   SEEN_DETECTED,                /* a client's data is sent as a zero */
+  SEEN_LEFT,                    /* a write of dirty granules is not teed */
   SEEN_SKIPPED,                 /* a zero was not sent: both sides have it */
   SEEN_PIVOT,                   /* while clients' calls are held */
   SEEN_PIVOT_FAILED,            /* ... and it was not for this time */

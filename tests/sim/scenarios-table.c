@@ -38,6 +38,7 @@ const struct scenario scenarios[] = {
   { "auto", "auto begins to tee", SEEN_AUTO_TEE, scenario_by_itself },
   { "modes", "auto among the other modes", SEEN_SYNCED_AGAIN, scenario_modes },
   { "detect", "data is sent as zeroes", SEEN_DETECTED, scenario_detect },
+  { "left", "writes are left to the copier", SEEN_LEFT, scenario_left },
   { "skip", "zeroes are not sent", SEEN_SKIPPED, scenario_skip },
   { "is-zero", "the target is zero", SEEN_SKIPPED, scenario_is_zero },
   { "defer", "flushes stay with the source", SEEN_SYNCED, scenario_defer },

@@ -73,6 +73,22 @@ scenario_h2b (struct profile *p)
   p->data_percent = 100;
 }
 
+/* Small writes to what is dirty, while copies are under way. */
+void
+scenario_left (struct profile *p)
+{
+  scenario_calm (p);
+  p->granules = 5;
+  p->hot_granules = 2;
+  p->aligned_percent = 20;
+  p->clients = 3;
+  p->ops = 12;
+  p->equal = false;
+  p->data_percent = 100;
+  p->faults.source_slow = p->faults.target_slow = 30;
+  p->faults.target_error = 10;
+}
+
 /* Synced only when a target flush has followed what was copied. */
 void
 scenario_h3 (struct profile *p)

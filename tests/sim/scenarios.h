@@ -46,6 +46,7 @@ extern void scenario_h5 (struct profile *p);
 extern void scenario_h6 (struct profile *p);
 extern void scenario_hold (struct profile *p);
 extern void scenario_is_zero (struct profile *p);
+extern void scenario_left (struct profile *p);
 extern void scenario_modes (struct profile *p);
 extern void scenario_none (struct profile *p);
 extern void scenario_none_late (struct profile *p);

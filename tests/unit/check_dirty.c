@@ -275,11 +275,16 @@ op_look (struct world *w)
   uint64_t max = rnd (2) ? rnd (4 * w->granularity) : rnd (w->size + 1);
   uint64_t max_granules = max / w->granularity, i;
   struct range r = any_range (w), run = { 0, 0 }, expect = { 0, 0 };
-  bool any = false;
+  bool any = false, all = true;
 
   for (i = 0; i < w->n; i++)
-    any |= w->dirty[i] && touches (w, i, r);
+    if (touches (w, i, r)) {
+      any |= w->dirty[i];
+      all &= w->dirty[i];
+    }
   ck_assert (dirty_any (w->d, r) == any);
+  if (!range_empty (r))
+    ck_assert (dirty_all (w->d, r) == all);
 
   if (max_granules == 0)
     max_granules = 1;

@@ -321,7 +321,7 @@ struct mirror_counters {        /* since the job began; never fall */
   uint64_t copied_bytes;        /* read from the source, written to target */
   uint64_t zeroed_bytes;        /* background zero requests to the target */
   uint64_t teed_bytes;          /* client writes and zeroes sent to both */
-  uint64_t tracked_bytes;       /* client bytes that were only marked */
+  uint64_t tracked_bytes;       /* client bytes left to be copied */
   uint64_t skipped_bytes;       /* needed nothing: both sides read as zero */
   uint64_t target_waits;        /* client requests that waited for target */
   uint64_t target_errors, source_errors;

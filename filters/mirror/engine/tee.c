@@ -21,6 +21,9 @@
  *      byte goes to either leg: a mark found now stems from a source write
  *      that had completed, which this request overwrites on both legs; a
  *      mark set from here on stays (I4, hole H1).
+ *      A write that clears nothing and touches dirty granules only is for the
+ *      source alone: the copier, which must wait for the range lock, will carry
+ *      it (leave_to_copier).  Else:
  *   3. The target leg starts; the source leg runs in this thread; the target
  *      leg is awaited.
  *   4. The target's acknowledgement enters U - if its session is still there -
@@ -249,6 +252,33 @@ mark_failure (struct pair *p, struct source *source,
     mark_dirtied (p, r, claimed);
 }
 
+/* May the copier carry this change, of which nothing has been claimed?  If it
+ * touches dirty granules only: under the range lock nobody clears them, so
+ * they are dirty after the change as before it.  What is sent to the target
+ * would be sent once more.
+ */
+static bool
+leave_to_copier (struct pair *p, const struct request *req)
+{
+  return !reasons_none (&p->reasons, false) &&
+    dirty_all (p->dirty, request_range (req));
+}
+
+/* The source's leg of such a request; as do_legs. */
+static int
+do_source_only (struct pair *p, struct source *source,
+                const struct request *req, struct wait *wait, int *target,
+                bool *no_reply)
+{
+  int r = source_leg (p, source, req, wait);
+
+  *no_reply = false;
+  *target = 1;
+  if (r == 0)
+    atomic_fetch_add (&p->counters.tracked_bytes, req->count);
+  return r;
+}
+
 static int
 tee_locked (struct pair *p, struct source *source, const struct request *req,
             int *target)
@@ -265,13 +295,15 @@ tee_locked (struct pair *p, struct source *source, const struct request *req,
   claimed = dirty_claim_inner (p->dirty, request_range (req));
 
   stamp = source_flusher_stamp (p->source_flusher);
-  r = do_legs (p, source, req, &wait, target, &no_reply);
+  r = claimed == 0 && leave_to_copier (p, req)
+    ? do_source_only (p, source, req, &wait, target, &no_reply)
+    : do_legs (p, source, req, &wait, target, &no_reply);
   waits_end (p->waits, &wait);
 
   ok = r == 0 && *target == 0;
   if (r == 0)
     pair_source_acked (p, source, request_range (req), req->flags, stamp);
-  if (!ok)
+  if (r < 0 || *target < 0)
     mark_failure (p, source, req, claimed, r, no_reply);
   if (claimed > 0)
     pair_end_claim (p, claimed, ok);
@@ -314,7 +346,7 @@ request_tee (struct pair *p, struct source *source, const struct request *req)
   }
 
   /* FUA on a target that has none: its flush stands in. */
-  if (r == 0 && (req->flags & LEG_FUA) && !p->target->can_fua &&
+  if (r == 0 && target == 0 && (req->flags & LEG_FUA) && !p->target->can_fua &&
       p->target->can_flush && !p->defer_flush)
     pair_flush (p, WAIT_TARGET);
   return r;
