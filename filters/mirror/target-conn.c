@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One connection to the target: pieces in flight on a libnbd handle.
  *
- * The submitting thread gives a piece to libnbd, which sends it from there if
- * the socket takes it.  target-wait.c has who receives.
+ * A thread that submits queues its piece and gives it to libnbd, which sends it
+ * from there if the socket takes it.  If another one is just doing that it sends
+ * this piece, too: libnbd's lock is held for as long as the system calls take,
+ * and to wait for it would cost more than they do.  After SEND_AT_ONCE pieces
+ * it has done enough for others, and the watcher goes on.  target-wait.c has who
+ * receives.
  *
  * libnbd's rules that shape this (1.14):
  *   - one nbd_aio_notify_read handles at most one reply, so poll must be
@@ -31,6 +35,9 @@
 
 #include "cleanup.h"
 #include "target-private.h"
+
+/* What one thread sends at most. */
+#define SEND_AT_ONCE 32
 
 /* Counted for a request besides its payload. */
 #define LOAD_OVERHEAD 4096
@@ -156,65 +163,42 @@ extents_arrived (void *vp, const char *metacontext,
 
 /*-- issuing ------------------------------------------------------------*/
 
-/* A free piece, or NULL if the session has ended and so has this piece. */
-static struct piece *
-take_piece (struct conn *c, struct target_req *req, uint64_t *generation)
-{
-  struct piece *p = NULL;
-
-  conn_lock_with_piece (c);
-  if (atomic_load_explicit (&c->session->ended, memory_order_acquire))
-    req_piece_ended (c, req, -ENOTCONN);
-  else {
-    p = c->free_pieces;
-    c->free_pieces = p->next;
-    p->req = req;
-    *generation = p->generation;
-  }
-  mutex_unlock (&c->lock);
-  return p;
-}
-
 static int64_t
-send_command (struct conn *c, struct piece *p, enum wire_op op, void *buf,
-              uint32_t count, uint64_t offset, uint32_t flags,
-              struct extent_list *list)
+send_command (struct conn *c, struct piece *p)
 {
   nbd_completion_callback done = { .callback = completion, .user_data = p };
   nbd_extent_callback extent = { .callback = extents_arrived,
-                                 .user_data = list };
+                                 .user_data = p->list };
 
-  switch (op) {
+  switch (p->op) {
   case WIRE_READ:
-    return nbd_aio_pread (c->nbd, buf, count, offset, done, flags);
+    return nbd_aio_pread (c->nbd, p->buf, p->count, p->offset, done,
+                          p->nbd_flags);
   case WIRE_WRITE:
-    return nbd_aio_pwrite (c->nbd, buf, count, offset, done, flags);
+    return nbd_aio_pwrite (c->nbd, p->buf, p->count, p->offset, done,
+                           p->nbd_flags);
   case WIRE_ZERO:
-    return nbd_aio_zero (c->nbd, count, offset, done, flags);
+    return nbd_aio_zero (c->nbd, p->count, p->offset, done, p->nbd_flags);
   case WIRE_TRIM:
-    return nbd_aio_trim (c->nbd, count, offset, done, flags);
+    return nbd_aio_trim (c->nbd, p->count, p->offset, done, p->nbd_flags);
   case WIRE_FLUSH:
-    return nbd_aio_flush (c->nbd, done, flags);
+    return nbd_aio_flush (c->nbd, done, p->nbd_flags);
   case WIRE_STATUS:
-    return nbd_aio_block_status (c->nbd, count, offset, extent, done, flags);
+    return nbd_aio_block_status (c->nbd, p->count, p->offset, extent, done,
+                                 p->nbd_flags);
   }
   abort ();
 }
 
-void
-conn_issue (struct conn *c, struct target_req *req, enum wire_op op,
-            void *buf, uint32_t count, uint64_t offset, uint32_t nbd_flags,
-            struct extent_list *list)
+/* Give p, whose generation that is, to libnbd. */
+static void
+send_piece (struct conn *c, struct piece *p, uint64_t generation)
 {
-  uint64_t generation;
-  struct piece *p = take_piece (c, req, &generation);
   int64_t cookie;
   int err;
 
-  if (p == NULL)
-    return;
   issuing = p;
-  cookie = send_command (c, p, op, buf, count, offset, nbd_flags, list);
+  cookie = send_command (c, p);
   issuing = NULL;
   if (cookie == -1) {
     /* Not queued.  If its completion has run the piece may already be
@@ -231,10 +215,92 @@ conn_issue (struct conn *c, struct target_req *req, enum wire_op op,
     mutex_unlock (&c->lock);
   }
   release_waiters ();
+}
+
+/* Called with the lock, which is released meanwhile; `sending` is this
+ * thread's.  Returns whether something is left for the watcher, who may be gone
+ * when the connection has been closed; then there is no limit.
+ */
+static bool
+send_locked (struct conn *c)
+{
+  struct piece *p;
+  uint64_t generation;
+  unsigned n;
+
+  for (n = 0; (p = c->to_send) != NULL; n++) {
+    if (n >= SEND_AT_ONCE && !c->closed)
+      break;
+    c->to_send = p->next;
+    if (p->next == NULL)
+      c->to_send_end = &c->to_send;
+    generation = p->generation;
+    mutex_unlock (&c->lock);
+    send_piece (c, p, generation);
+    mutex_lock (&c->lock);
+  }
+  c->sending = false;
+  return c->to_send != NULL;
+}
+
+/* As send_locked; returns without the lock. */
+static void
+send_and_unlock (struct conn *c)
+{
+  const bool more = send_locked (c);
+
+  mutex_unlock (&c->lock);
+  if (more)
+    conn_kick_watcher (c);
   if (conn_dead (c))
     conn_lost (c, -ENOTCONN);
   else if (conn_wants_write (c))
     conn_kick (c);
+}
+
+void
+conn_send (struct conn *c)
+{
+  mutex_lock (&c->lock);
+  if (c->to_send == NULL || c->sending) {
+    mutex_unlock (&c->lock);
+    return;
+  }
+  c->sending = true;
+  send_and_unlock (c);
+}
+
+void
+conn_issue (struct conn *c, struct target_req *req, enum wire_op op,
+            void *buf, uint32_t count, uint64_t offset, uint32_t nbd_flags,
+            struct extent_list *list)
+{
+  struct piece *p;
+
+  conn_lock_with_piece (c);
+  if (atomic_load_explicit (&c->session->ended, memory_order_acquire)) {
+    req_piece_ended (c, req, -ENOTCONN);
+    mutex_unlock (&c->lock);
+    return;
+  }
+  p = c->free_pieces;
+  c->free_pieces = p->next;
+  p->req = req;
+  p->op = op;
+  p->buf = buf;
+  p->count = count;
+  p->offset = offset;
+  p->nbd_flags = nbd_flags;
+  p->list = list;
+  p->next = NULL;
+  *c->to_send_end = p;
+  c->to_send_end = &p->next;
+  if (c->sending) {
+    mutex_unlock (&c->lock);
+    return;
+  }
+  c->sending = true;
+  send_and_unlock (c);
 }
 
 /*-- life ---------------------------------------------------------------*/
@@ -251,6 +317,7 @@ conn_init (struct conn *c, struct target_session *s)
   atomic_init (&c->load, 0);
   mutex_init (&c->lock);
   cond_init (&c->watcher_cond);
+  c->to_send_end = &c->to_send;
   for (i = 0; i < CONN_PIECES; ++i) {
     c->pieces[i].conn = c;
     c->pieces[i].next = c->free_pieces;

@@ -49,8 +49,15 @@ struct target_session;
 struct piece {
   struct conn *conn;
   struct target_req *req;       /* NULL: it is free */
-  struct piece *next;           /* free list */
+  struct piece *next;           /* free list, or those to be sent */
   uint64_t generation;          /* how many times it has ended */
+
+  /* What is to be sent. */
+  enum wire_op op;
+  uint32_t count, nbd_flags;
+  uint64_t offset;
+  void *buf;
+  struct extent_list *list;
 };
 
 /* What a waiter sleeps on. */
@@ -87,6 +94,8 @@ struct conn {
   struct mutex lock;            /* for what follows */
   struct piece pieces[CONN_PIECES];
   struct piece *free_pieces;
+  struct piece *to_send, **to_send_end; /* in order */
+  bool sending;                 /* somebody gives them to libnbd */
   bool leading;                 /* somebody polls this connection */
   struct waiter *leader;        /* who; NULL: the watcher */
   bool closed;                  /* libnbd has closed it for good */
@@ -200,12 +209,16 @@ extern void conn_join (struct conn *c);
 extern void conn_destroy (struct conn *c);
 
 /* Put one piece of req on the wire; list only for WIRE_STATUS.  May block
- * until a slot is free.  Whatever happens, the piece ends.
+ * until a slot is free.  Whatever happens, the piece ends.  It may be sent by
+ * another thread that is just sending, so soon, but after the return.
  */
 extern void conn_issue (struct conn *c, struct target_req *req,
                         enum wire_op op, void *buf, uint32_t count,
                         uint64_t offset, uint32_t nbd_flags,
                         struct extent_list *list);
+
+/* Send what there is to be sent, unless somebody does. */
+extern void conn_send (struct conn *c);
 
 /*-- target-wait.c ------------------------------------------------------*/
 
@@ -236,6 +249,9 @@ extern void conn_lost (struct conn *c, int err);
  */
 extern bool conn_wants_write (const struct conn *c);
 extern void conn_kick (struct conn *c);
+
+/* The watcher shall call conn_send. */
+extern void conn_kick_watcher (struct conn *c);
 
 /* The watcher thread. */
 extern void conn_watch (void *conn);

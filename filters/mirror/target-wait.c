@@ -15,7 +15,8 @@
  *     is noticed and all commands end after a shutdown; or
  *   - a payload did not fit into the socket while nobody was leading, then
  *     it leads until the payload is out, so that the submitter can do its
- *     other leg meanwhile.
+ *     other leg meanwhile; or
+ *   - somebody has sent enough for others (target-conn.c).
  */
 
 #include <config.h>
@@ -209,6 +210,12 @@ conn_kick (struct conn *c)
   kick (c->leading ? c->lead_kick : c->watch_kick);
 }
 
+void
+conn_kick_watcher (struct conn *c)
+{
+  kick (c->watch_kick);
+}
+
 static bool
 satisfied (const struct conn *c, const struct waiter *w)
 {
@@ -349,6 +356,7 @@ conn_watch (void *vp)
 
   do {
     hung_up = watch (c);
+    conn_send (c);
     mutex_lock (&c->lock);
     if (hung_up) {
       c->watcher_waits = true;
@@ -366,4 +374,5 @@ conn_watch (void *vp)
     }
     mutex_unlock (&c->lock);
   } while (!hung_up);
+  conn_send (c);                /* what was left to us meanwhile */
 }
