@@ -179,6 +179,7 @@ EXTRA_DIST += \
 	tests/mutants/wait-counts-the-source.patch \
 	tests/mutants/wait-forgets-parts-before.patch \
 	tests/mutants/waiters-overtaken.patch \
+	tests/mutants/wide-locks-overlooked.patch \
 	tests/mutants/write-failure-counts-as-recorded.patch \
 	tests/mutants/yield-compares-with-itself.patch \
 	tests/mutants/yield-forgets-what-is-dirtied.patch

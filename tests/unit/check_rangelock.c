@@ -151,6 +151,47 @@ START_TEST (waiters_are_not_overtaken)
 }
 END_TEST
 
+/* Ranges in one chunk, at its ends, in chunks of one class, and of many chunks;
+ * either of them first.
+ */
+START_TEST (neighbours_far_and_near)
+{
+  static const uint64_t chunk = 64 << 10, mib = 1 << 20;
+  static const struct {
+    struct range a, b;
+    bool waits;
+  } t[] = {
+    { { 0, 4096 }, { 4096, 8192 }, false },
+    { { 0, chunk }, { chunk - 1, chunk }, true },
+    { { 0, chunk }, { chunk, chunk + 1 }, false },
+    { { 0, chunk + 1 }, { chunk, 2 * chunk }, true },
+    { { 0, 512 }, { 64 * mib, 64 * mib + 512 }, false },
+    { { 0, 2 * mib + 1 }, { 2 * mib, 2 * mib + 512 }, true },
+    { { 0, 2 * mib + 1 }, { 2 * mib + 1, 2 * mib + 512 }, false },
+    { { 0, 512 * mib }, { 300 * mib, 300 * mib + 512 }, true },
+    { { 0, 512 * mib }, { 511 * mib, 1024 * mib }, true },
+    { { 0, 512 * mib }, { 512 * mib, 1024 * mib }, false },
+    { { INT64_MAX - 1, INT64_MAX }, { 0, INT64_MAX }, true },
+  };
+  size_t i;
+  int turn;
+
+  for (i = 0; i < sizeof t / sizeof t[0]; i++)
+    for (turn = 0; turn < 2; turn++) {
+      const struct range *first = turn ? &t[i].b : &t[i].a;
+      const struct range *second = turn ? &t[i].a : &t[i].b;
+      struct locker a = { 0 }, b = { 0 };
+
+      start (&a, first->start, first->end);
+      start (&b, second->start, second->end);
+      ck_assert_msg (census ().waiting == t[i].waits, "row %zu, turn %d", i,
+                     turn);
+      finish (&a);
+      finish (&b);
+    }
+}
+END_TEST
+
 /* iotest 151, testIntersecting: A [0,1M), B, C [0,2M), D [1M,3M). */
 START_TEST (intersecting_do_not_deadlock)
 {
@@ -209,10 +250,19 @@ START_TEST (prefix_stands_in_line)
 }
 END_TEST
 
-/* Many threads on few bytes: no two holders of a byte, ever. */
+/* Many threads on few bytes, or pieces of `unit` bytes: no two holders of one,
+ * ever.
+ */
 #define BYTES 16
+static uint64_t unit;
 static _Atomic int owners[BYTES];
 static _Atomic int violations;
+
+static struct range
+scaled (uint64_t from, uint64_t to)
+{
+  return (struct range) { from * unit, to * unit };
+}
 
 static void
 hammer_main (void *vp)
@@ -226,24 +276,26 @@ hammer_main (void *vp)
     from = (x >> 33) % BYTES;
     to = from + 1 + (x >> 45) % (BYTES - from);
     if (n % 3 == 0)
-      rangelock_lock_prefix (rls, &lk, (struct range) { from, to }, 1);
+      rangelock_lock_prefix (rls, &lk, scaled (from, to), 1);
     else
-      rangelock_lock (rls, &lk, (struct range) { from, to });
-    for (i = lk.range.start; i < lk.range.end; ++i)
+      rangelock_lock (rls, &lk, scaled (from, to));
+    for (i = lk.range.start / unit; i < lk.range.end / unit; ++i)
       if (atomic_fetch_add (&owners[i], 1) != 0)
         atomic_fetch_add (&violations, 1);
     sched_yield ();
-    for (i = lk.range.start; i < lk.range.end; ++i)
+    for (i = lk.range.start / unit; i < lk.range.end / unit; ++i)
       atomic_fetch_sub (&owners[i], 1);
     rangelock_unlock (rls, &lk);
   }
 }
 
+/* Bytes, parts of chunks, and so many chunks that they are not counted. */
 START_TEST (exclusion)
 {
   struct thread t[8];
   uintptr_t i;
 
+  unit = (uint64_t[]) { 1, 5000, 100000, UINT64_C (1) << 26 }[_i];
   for (i = 0; i < 8; ++i)
     ck_assert_int_eq (thread_start (&t[i], "hammer", hammer_main,
                                     (void *) (i + 1)), 0);
@@ -269,7 +321,8 @@ main (void)
   tcase_add_test (tc, intersecting_do_not_deadlock);
   tcase_add_test (tc, prefix_takes_what_is_free);
   tcase_add_test (tc, prefix_stands_in_line);
-  tcase_add_test (tc, exclusion);
+  tcase_add_test (tc, neighbours_far_and_near);
+  tcase_add_loop_test (tc, exclusion, 0, 4);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
   srunner_run_all (sr, CK_NORMAL);
