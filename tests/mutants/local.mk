@@ -113,6 +113,7 @@ EXTRA_DIST += \
 	tests/mutants/retire-ignores-active.patch \
 	tests/mutants/retire-ignores-dirty.patch \
 	tests/mutants/scan-trusts-the-cache.patch \
+	tests/mutants/sender-leaves-the-rest.patch \
 	tests/mutants/session-end-forgets-copies.patch \
 	tests/mutants/session-end-forgets-tees.patch \
 	tests/mutants/session-end-forgets-unflushed.patch \

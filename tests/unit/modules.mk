@@ -110,7 +110,7 @@ check_verbs_LDADD = $(qmp_ldadd)
 target_tests = \
 	check_eventlog check_intent_plan check_params check_place \
 	check_readonly check_target check_target_blocks check_target_connect \
-	check_target_peer check_target_self
+	check_target_peer check_target_self check_target_send
 check_PROGRAMS += $(target_tests)
 TESTS += $(target_tests)
 target_sources = \
@@ -199,6 +199,15 @@ check_target_peer_SOURCES = tests/unit/check_target_peer.c \
 check_target_peer_CPPFLAGS = $(target_cppflags)
 check_target_peer_CFLAGS = $(unit_cflags)
 check_target_peer_LDADD = $(target_ldadd)
+
+# A call of libnbd can be held up.
+check_target_send_SOURCES = tests/unit/check_target_send.c \
+	tests/unit/target-peer.c tests/unit/target-peer.h \
+	$(target_sources)
+check_target_send_CPPFLAGS = $(target_cppflags)
+check_target_send_CFLAGS = $(unit_cflags)
+check_target_send_LDFLAGS = -Wl,--wrap=nbd_aio_pwrite
+check_target_send_LDADD = $(target_ldadd)
 
 # The plugin uring.  What its system calls answer is the test's choice.
 plugin_tests = check_blocklock check_uring

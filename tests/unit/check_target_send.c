@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who submits while another thread sends leaves its piece to that one, which has
+ * done enough after some; and none is forgotten.  nbd_aio_pwrite is held up here
+ * (--wrap), so that what happens meanwhile is the test's choice.
+ */
+
+#include <config.h>
+
+#undef NDEBUG
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <libnbd.h>
+
+#include "target-help.h"
+#include "target-peer.h"
+
+#define AT_ONCE 32              /* SEND_AT_ONCE of target-conn.c */
+#define MANY (AT_ONCE + 20)     /* fewer than a connection has pieces */
+#define SIZE 4096u
+
+/* The first call is held until `go`. */
+static atomic_bool hold, go;
+static atomic_int calls, by_first, by_main;
+static pthread_t first, main_thread;
+
+extern int64_t __real_nbd_aio_pwrite (struct nbd_handle *h, const void *buf,
+                                      size_t count, uint64_t offset,
+                                      nbd_completion_callback done,
+                                      uint32_t flags);
+extern int64_t __wrap_nbd_aio_pwrite (struct nbd_handle *h, const void *buf,
+                                      size_t count, uint64_t offset,
+                                      nbd_completion_callback done,
+                                      uint32_t flags);
+
+int64_t
+__wrap_nbd_aio_pwrite (struct nbd_handle *h, const void *buf, size_t count,
+                       uint64_t offset, nbd_completion_callback done,
+                       uint32_t flags)
+{
+  atomic_fetch_add (&calls, 1);
+  if (atomic_exchange (&hold, false)) {
+    first = pthread_self ();
+    while (!atomic_load (&go))
+      nanosleep (&(struct timespec) { .tv_nsec = 1000000 }, NULL);
+  }
+  if (pthread_equal (pthread_self (), main_thread))
+    atomic_fetch_add (&by_main, 1);
+  else if (pthread_equal (pthread_self (), first))
+    atomic_fetch_add (&by_first, 1);
+  return __real_nbd_aio_pwrite (h, buf, count, offset, done, flags);
+}
+
+struct writer {
+  struct target *t;
+  unsigned char buf[SIZE];
+  int result;
+};
+
+static void
+write_one (void *vp)
+{
+  struct writer *w = vp;
+
+  memset (w->buf, 0xff, SIZE);
+  w->result = run (w->t, request (TARGET_WRITE, LANE_TEE, 0, w->buf, SIZE, 0));
+}
+
+/* While a thread is held up in its call, submit n writes from here. */
+static void
+submit_behind (struct target *t, struct writer *w, struct thread *thread,
+               struct target_req *reqs, unsigned char (*bufs)[SIZE],
+               unsigned n)
+{
+  unsigned i;
+
+  main_thread = pthread_self ();
+  atomic_store (&calls, 0);
+  atomic_store (&by_first, 0);
+  atomic_store (&by_main, 0);
+  atomic_store (&go, false);
+  atomic_store (&hold, true);
+  w->t = t;
+  ck_assert_int_eq (thread_start (thread, "write", write_one, w), 0);
+  EVENTUALLY (atomic_load (&calls) == 1, 20);
+  for (i = 0; i < n; i++) {
+    memset (bufs[i], (int) i + 1, SIZE);
+    reqs[i] = request (TARGET_WRITE, LANE_TEE, 0, bufs[i], SIZE,
+                       (i + 1) * SIZE);
+    t->ops->submit (t, &reqs[i]);
+  }
+  ck_assert_int_eq (atomic_load (&calls), 1);
+}
+
+static unsigned char bufs[MANY][SIZE], disk[(MANY + 1) * SIZE];
+static struct target_req reqs[MANY];
+
+/* Few: the one that sends does it all.  Many: the watcher does the rest.  It
+ * is never the one who has submitted.
+ */
+START_TEST (sent_by_another)
+{
+  const unsigned n = _i ? MANY : AT_ONCE - 1;
+  struct peer p = { .size = sizeof disk, .disk = disk };
+  struct thread thread;
+  struct writer w;
+  struct losses l;
+  struct target *t;
+  unsigned i;
+
+  memset (disk, 0, sizeof disk);
+  peer_start (&p);
+  t = connect_started (p.uri, 1, &l);
+  submit_behind (t, &w, &thread, reqs, bufs, n);
+  atomic_store (&go, true);
+  EVENTUALLY (atomic_load (&calls) == (int) n + 1, 20);
+  for (i = 0; i < n; i++)
+    ck_assert_int_eq (t->ops->wait (t, &reqs[i]), 0);
+  thread_join (&thread);
+  ck_assert_int_eq (w.result, 0);
+  ck_assert_int_eq (atomic_load (&by_first), AT_ONCE);
+  ck_assert_int_eq (atomic_load (&by_main), 0);
+  for (i = 0; i < n; i++)
+    ck_assert_mem_eq (&disk[(i + 1) * SIZE], bufs[i], SIZE);
+  ck_assert_int_eq (l.count, 0);
+  t->ops->free (t);
+  peer_stop (&p);
+}
+END_TEST
+
+/* The connection ends while many wait to be sent, and with it the watcher. */
+START_TEST (lost_before_sent)
+{
+  struct peer p = { .size = sizeof disk };
+  struct thread thread;
+  struct writer w;
+  struct losses l;
+  struct target *t;
+  unsigned i;
+
+  peer_start (&p);
+  t = connect_started (p.uri, 1, &l);
+  submit_behind (t, &w, &thread, reqs, bufs, MANY);
+  peer_stop (&p);
+  EVENTUALLY (l.count == 1, 20);
+  atomic_store (&go, true);
+  for (i = 0; i < MANY; i++)
+    ck_assert_int_eq (t->ops->wait (t, &reqs[i]), -ENOTCONN);
+  thread_join (&thread);
+  ck_assert_int_eq (w.result, -ENOTCONN);
+  t->ops->free (t);
+  ck_assert_int_eq (l.count, 1);
+}
+END_TEST
+
+int
+main (void)
+{
+  Suite *s = suite_create ("target_send");
+  TCase *tc = tcase_create ("sending");
+  SRunner *sr;
+  int failed;
+
+  signal (SIGPIPE, SIG_IGN);
+  tcase_set_timeout (tc, 120);
+  tcase_add_loop_test (tc, sent_by_another, 0, 2);
+  tcase_add_test (tc, lost_before_sent);
+  suite_add_tcase (s, tc);
+  sr = srunner_create (s);
+  srunner_run_all (sr, CK_NORMAL);
+  failed = srunner_ntests_failed (sr);
+  srunner_free (sr);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
