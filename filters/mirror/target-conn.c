@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One connection to the target: pieces in flight on a libnbd handle.
  *
- * A thread that submits queues its piece and gives it to libnbd, which sends it
- * from there if the socket takes it.  If another one is just doing that it sends
- * this piece, too: libnbd's lock is held for as long as the system calls take,
- * and to wait for it would cost more than they do.  After SEND_AT_ONCE pieces
- * it has done enough for others, and the watcher goes on.  target-wait.c has who
- * receives.
+ * A thread that submits queues its piece and gives it to libnbd, which sends
+ * it from there if the socket takes it.  If another one is just doing that, it
+ * sends this piece, too: libnbd's lock is held for as long as the system calls
+ * take, and to wait for it would cost more than they do.  After SEND_AT_ONCE
+ * pieces it has done enough for others, and the watcher goes on.
+ * target-wait.c has who receives.
  *
  * libnbd's rules that shape this (1.14):
  *   - one nbd_aio_notify_read handles at most one reply, so poll must be
@@ -210,8 +210,10 @@ send_piece (struct conn *c, struct piece *p, uint64_t generation)
     if (conn_dead (c))
       err = ENOTCONN;
     mutex_lock (&c->lock);
-    if (p->generation == generation)
+    if (p->generation == generation) {
       piece_ended (p, -err);
+      conn_look_again (c);
+    }
     mutex_unlock (&c->lock);
   }
   release_waiters ();

@@ -103,7 +103,7 @@ struct conn {
   struct cond watcher_cond;
   struct waiter *first, *last;  /* waiters, in order of arrival */
   struct waiter *promoted;      /* has been woken to lead */
-  unsigned slot_waiters;        /* how many have req == NULL */
+  unsigned nr_waiters, slot_waiters;    /* the latter: req == NULL */
 };
 
 struct lane {
@@ -237,6 +237,11 @@ extern void conn_wake_slot_waiters (struct conn *c);
  */
 extern void waiter_release (struct conn *c, struct waiter *w);
 extern void release_waiters (void);
+
+/* The same outside of libnbd, that is, not by the leader: for which it may have
+ * been, or for who was to become it.  With conn.lock.
+ */
+extern void conn_look_again (struct conn *c);
 
 /* Has libnbd closed it for good? */
 extern bool conn_dead (const struct conn *c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Waiting for replies and receiving them: leader, followers, watcher.
  *
- * Who polls.  Commands are sent by the thread that submits.  Replies are
+ * Who polls.  Commands are sent by threads that submit.  Replies are
  * received by a thread that waits for one: of all waiters of a connection
  * one, the *leader*, polls the socket and lets libnbd complete whatever
  * arrives; when its own request has ended it hands over to the next waiter.
@@ -32,6 +32,12 @@
 #include "cleanup.h"
 #include "target-private.h"
 
+/* What the leader receives in one go at most; and of what size on average, as
+ * the first waits for the last.
+ */
+#define MORE_REPLIES 16
+#define MORE_BYTES (UINT64_C (64) << 10)
+
 /*-- waking -------------------------------------------------------------*/
 
 static void
@@ -56,6 +62,7 @@ enqueue (struct conn *c, struct waiter *w)
   w->prev = c->last;
   *(c->last ? &c->last->next : &c->first) = w;
   c->last = w;
+  c->nr_waiters++;
   if (w->req)
     w->req->priv[PRIV_WAITER] = w;
   else
@@ -67,6 +74,7 @@ dequeue (struct conn *c, struct waiter *w)
 {
   *(w->prev ? &w->prev->next : &c->first) = w->next;
   *(w->next ? &w->next->prev : &c->last) = w->prev;
+  c->nr_waiters--;
   if (!w->req)
     c->slot_waiters--;
   if (c->promoted == w)
@@ -83,7 +91,9 @@ void
 waiter_release (struct conn *c, struct waiter *w)
 {
   dequeue (c, w);
-  /* The leader finds out by itself; it is about to leave libnbd. */
+  /* The leader finds out by itself: it is about to leave libnbd, or
+   * conn_look_again wakes it.
+   */
   if (c->leading && w == c->leader)
     return;
   w->releasing = true;
@@ -169,9 +179,31 @@ conn_lost (struct conn *c, int err)
   target_session_end (c->session, err);
 }
 
-/* Wait for an event on the connection and handle it.  The leader's. */
+/* More replies that are there already, if so many others wait for some.  Who is
+ * woken takes the processor from the leader as a rule; so that is done for all
+ * of them at once, afterwards.  0, or -1: the connection has ended.
+ */
+static int
+receive_more (struct conn *c, unsigned others)
+{
+  struct pollfd fd = { .fd = c->fd, .events = POLLIN };
+  int r = 0;
+
+  if (others > MORE_REPLIES)
+    others = MORE_REPLIES;
+  if (atomic_load_explicit (&c->load, memory_order_relaxed) >
+      (others + 1) * MORE_BYTES)
+    others = 0;
+  for (; r == 0 && others > 0 && poll (&fd, 1, 0) == 1; others--)
+    r = nbd_aio_notify_read (c->nbd);
+  return r;
+}
+
+/* Wait for an event on the connection and handle it.  The leader's; so many
+ * others wait, too.
+ */
 static void
-conn_pump (struct conn *c)
+conn_pump (struct conn *c, unsigned others)
 {
   struct pollfd fds[2] = {
     { .fd = c->fd, .events = POLLIN },
@@ -189,8 +221,11 @@ conn_pump (struct conn *c)
   if (fds[1].revents)
     drain (c->lead_kick);
   /* Reading makes libnbd go on with writing, too. */
-  if (fds[0].revents & ~POLLOUT)
+  if (fds[0].revents & ~POLLOUT) {
     r = nbd_aio_notify_read (c->nbd);
+    if (r == 0)
+      r = receive_more (c, others);
+  }
   else if (fds[0].revents)
     r = nbd_aio_notify_write (c->nbd);
   release_waiters ();
@@ -244,15 +279,26 @@ hand_over (struct conn *c)
     kick (c->watch_kick);
 }
 
+void
+conn_look_again (struct conn *c)
+{
+  if (c->leading)
+    kick (c->lead_kick);
+  else
+    hand_over (c);
+}
+
 /* Called with the lock, which is released meanwhile. */
 static void
 lead (struct conn *c, struct waiter *w)
 {
+  const unsigned others = c->nr_waiters - (w != NULL);
+
   c->leading = true;
   c->leader = w;
   c->promoted = NULL;
   mutex_unlock (&c->lock);
-  conn_pump (c);
+  conn_pump (c, others);
   mutex_lock (&c->lock);
   c->leading = false;
 }

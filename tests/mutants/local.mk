@@ -68,6 +68,7 @@ EXTRA_DIST += \
 	tests/mutants/late-forgotten.patch \
 	tests/mutants/late-not-noted.patch \
 	tests/mutants/late-runner-fails.patch \
+	tests/mutants/leader-not-told.patch \
 	tests/mutants/left-if-any-is-dirty.patch \
 	tests/mutants/left-without-lock.patch \
 	tests/mutants/lock-not-rounded-to-block.patch \

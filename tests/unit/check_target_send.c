@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who submits while another thread sends leaves its piece to that one, which has
- * done enough after some; and none is forgotten.  nbd_aio_pwrite is held up here
- * (--wrap), so that what happens meanwhile is the test's choice.
+/* Who submits while another thread sends leaves its piece to that one, which
+ * has done enough after some; and none is forgotten.  nbd_aio_pwrite is held up
+ * here (--wrap), so that what happens meanwhile is the test's choice.
  */
 
 #include <config.h>
@@ -13,6 +13,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <libnbd.h>
 
@@ -23,8 +25,10 @@
 #define MANY (AT_ONCE + 20)     /* fewer than a connection has pieces */
 #define SIZE 4096u
 
-/* The first call is held until `go`. */
-static atomic_bool hold, go;
+/* The first call is held until `go`; those behind it are refused by libnbd, if
+ * so asked, since they go beyond the end.
+ */
+static atomic_bool hold, go, refuse;
 static atomic_int calls, by_first, by_main;
 static pthread_t first, main_thread;
 
@@ -48,6 +52,8 @@ __wrap_nbd_aio_pwrite (struct nbd_handle *h, const void *buf, size_t count,
     while (!atomic_load (&go))
       nanosleep (&(struct timespec) { .tv_nsec = 1000000 }, NULL);
   }
+  else if (atomic_load (&refuse))
+    offset = UINT64_C (1) << 40;
   if (pthread_equal (pthread_self (), main_thread))
     atomic_fetch_add (&by_main, 1);
   else if (pthread_equal (pthread_self (), first))
@@ -68,6 +74,41 @@ write_one (void *vp)
 
   memset (w->buf, 0xff, SIZE);
   w->result = run (w->t, request (TARGET_WRITE, LANE_TEE, 0, w->buf, SIZE, 0));
+}
+
+/* A thread that waits for a request. */
+struct waiting {
+  struct target *t;
+  struct target_req *req;
+  _Atomic pid_t tid;
+  int result;
+};
+
+static void
+wait_for_one (void *vp)
+{
+  struct waiting *w = vp;
+
+  atomic_store (&w->tid, (pid_t) syscall (SYS_gettid));
+  w->result = w->t->ops->wait (w->t, w->req);
+}
+
+/* Is it blocked in a system call? */
+static bool
+asleep (struct waiting *w)
+{
+  char path[64], state = '?';
+  FILE *f;
+
+  snprintf (path, sizeof path, "/proc/self/task/%d/stat",
+            (int) atomic_load (&w->tid));
+  f = atomic_load (&w->tid) ? fopen (path, "r") : NULL;
+  if (f == NULL)
+    return false;
+  if (fscanf (f, "%*d (%*[^)]) %c", &state) != 1)
+    state = '?';
+  fclose (f);
+  return state == 'S';
 }
 
 /* While a thread is held up in its call, submit n writes from here. */
@@ -157,6 +198,44 @@ START_TEST (lost_before_sent)
 }
 END_TEST
 
+/* What a thread waits for ends by an error that another one gets from libnbd,
+ * without a word from the server: it may be asleep as the one who receives, and
+ * so may one who waits behind it.
+ */
+START_TEST (refused_to_another)
+{
+  struct peer p = { .size = sizeof disk, .misdeed = READ_ONLY_NO_REPLY };
+  struct thread thread, waiter[2];
+  struct waiting waiting[2];
+  struct writer w;
+  struct losses l;
+  struct target *t;
+  int i;
+
+  peer_start (&p);
+  t = connect_started (p.uri, 1, &l);
+  atomic_store (&refuse, true);
+  submit_behind (t, &w, &thread, reqs, bufs, 2);
+  for (i = 0; i < 2; i++) {
+    waiting[i] = (struct waiting) { .t = t, .req = &reqs[i] };
+    ck_assert_int_eq (thread_start (&waiter[i], "wait", wait_for_one,
+                                    &waiting[i]), 0);
+    EVENTUALLY (asleep (&waiting[i]), 20);
+  }
+  atomic_store (&go, true);
+  for (i = 0; i < 2; i++) {
+    thread_join (&waiter[i]);
+    ck_assert_int_eq (waiting[i].result, -ENOSPC);
+  }
+  atomic_store (&refuse, false);
+  ck_assert_int_eq (l.count, 0);
+  peer_stop (&p);
+  thread_join (&thread);
+  ck_assert_int_eq (w.result, -ENOTCONN);
+  t->ops->free (t);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -169,6 +248,7 @@ main (void)
   tcase_set_timeout (tc, 120);
   tcase_add_loop_test (tc, sent_by_another, 0, 2);
   tcase_add_test (tc, lost_before_sent);
+  tcase_add_test (tc, refused_to_another);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
   srunner_run_all (sr, CK_NORMAL);

@@ -27,7 +27,7 @@
 enum latency_kind {
   LATENCY_READ,                 /* reads of clients */
   LATENCY_WRITE,                /* their writes, zeroes and trims */
-  LATENCY_TEE,                  /* of these, those that went to both sides */
+  LATENCY_TEE,                  /* of these, those of a tee regime but trims */
   LATENCY_COPY,                 /* pieces copied in the background */
   LATENCY_KINDS
 };

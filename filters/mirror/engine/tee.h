@@ -39,7 +39,9 @@ extern int request_plain (struct source *source, const struct request *req);
 extern int request_track (struct pair *p, struct source *source,
                           const struct request *req);
 
-/* Tee: both legs in parallel under the range lock. */
+/* Tee: both legs in parallel under the range lock; or the source only, where
+ * the copier will carry it.
+ */
 extern int request_tee (struct pair *p, struct source *source,
                         const struct request *req);
 
