@@ -11,22 +11,28 @@ bench-bitmap: tests/bench/bench-bitmap$(EXEEXT)
 .PHONY: bench-bitmap
 
 bench-idle: all
-	./run $(top_srcdir)/tests/bench/bench-idle
+	$(TESTS_ENVIRONMENT) ./run $(top_srcdir)/tests/bench/bench-idle
 .PHONY: bench-idle
 
 bench-metrics: all
-	./run $(top_srcdir)/tests/bench/bench-metrics
+	$(TESTS_ENVIRONMENT) ./run $(top_srcdir)/tests/bench/bench-metrics
 .PHONY: bench-metrics
 bench-intent: all
-	./run $(PYTHON) $(top_srcdir)/tests/bench/bench-intent
+	$(TESTS_ENVIRONMENT) ./run $(PYTHON) $(top_srcdir)/tests/bench/bench-intent
 .PHONY: bench-intent
 
 EXTRA_DIST += tests/bench/bench-intent tests/bench/bench-idle tests/bench/bench-metrics
 
 bench-uring: all
-	./run $(PYTHON) $(top_srcdir)/tests/bench/bench-uring
+	$(TESTS_ENVIRONMENT) ./run $(PYTHON) $(top_srcdir)/tests/bench/bench-uring
 .PHONY: bench-uring
 EXTRA_DIST += tests/bench/bench-uring
+
+bench-left: all
+	$(MAKE) $(AM_MAKEFLAGS) tests/lib/mirrorcmp
+	$(TESTS_ENVIRONMENT) ./run $(PYTHON) $(top_srcdir)/tests/bench/bench-left
+.PHONY: bench-left
+EXTRA_DIST += tests/bench/bench-left
 
 # scripts/bench, which builds by itself.
 EXTRA_DIST += \

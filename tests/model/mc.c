@@ -34,10 +34,11 @@ static struct {
     job, jmode, live, cc, torn, sess0, dirty0, ysync, lateack;
   /* rules: 0 = the looser wording */
   int clear, ugen, onesess, sync, retire, race, q, jobw, commit, lockround,
-    markround, readyrule, restartq, fence, waitcnt, everything, endrec, tidyscan;
+    markround, readyrule, restartq, fence, waitcnt, everything, endrec, tidyscan,
+    leave;
   /* mutants */
   int nolock, nofifo, clearlate, copynoset, nosfailmark, notfailmark, scanfirst,
-    clearouter, nodrain, nodraincopy, noU, nobroken;
+    clearouter, nodrain, nodraincopy, noU, nobroken, leaveany, leaveearly;
   long max; int quiet, seed, reach;
 } cfg = { .nc=2,.nk=1,.gs=2,.left=1,.mode0=2,.tb=1,.sess0=1,.max=40000000 };
 
@@ -51,7 +52,7 @@ typedef struct { u8 kind, mask; } Op;
 static Op ops[MC][8]; static int nops[MC]; static int isseq[MC];
 
 typedef struct {
-  u8 pc, kind, mask, smode, gen, sp, tp, sfail, tres, cl, left, done;
+  u8 pc, kind, mask, smode, gen, sp, tp, sfail, tres, cl, left, done, lv;    /* lv: was all dirty when it queued? */
   u8 rbm, rb[NB];
 } Cl;
 typedef struct { u8 pc, lm, cm, rd, tp, gen, ver, buf[NB]; } Ko;   /* ver: compares a suspect granule */
@@ -135,8 +136,10 @@ static void endclient (St *n, int i) {
   memset(c,0,sizeof *c);
   c->left=cfg.live?1:l-1; c->done=cfg.live?!d:d+1;
 }
+static int leaves (const St *s, u8 mask) { u8 g=outer(mask); return cfg.leaveany ? (s->D&g)!=0 : (s->D&g)==g; }
 static void after_intent (St *n, int i) {
   Cl *c=&n->c[i];
+  if (cfg.leaveearly) c->lv=leaves(n,c->mask);
   if (c->smode==TEE && !cfg.nolock) { c->pc=LOCK; enq(n,i); }
   else if (c->smode==TEE) { c->pc=LEGS; c->sp=c->mask; c->tp=c->mask; c->gen=n->gen; }
   else { c->pc=LEGS; c->sp=c->mask; }
@@ -183,6 +186,8 @@ static void client (const St *s, int i) {
     NEW; Cl *d=&n.c[i]; d->pc=LEGS;
     if (cfg.clear==1) { u8 g=inner(c->mask)&~(cfg.q==2?n.Q:0); d->cl=n.D&g; n.D&=~g; }
     d->sp=c->mask;
+    if (cfg.leave && !d->cl && (cfg.leaveearly?c->lv:leaves(s,c->mask))) {
+      d->tres=3; L("c%d gets lock [%s], all is dirty: submits S only",i,mb(lockrange(s,i))); emit(&n,i); return; }
     int gone = s->sess==OFF || (cfg.onesess && s->gen!=c->gen);
     if (gone) d->tres=2;
     else { d->gen=s->gen; if (trange(c)!=c->mask) d->rbm=trange(c)&~c->mask; else d->tp=c->mask; }
@@ -224,6 +229,7 @@ static void client (const St *s, int i) {
     }
     if (c->sp) return;
     { NEW; int ok=!c->sfail && c->tres==1;
+      if (c->tres==3 && !c->sfail) { L("c%d unlocks, replies; it is left to the copier",i); deq(&n,i); endclient(&n,i); emit(&n,i); return; }
       if (ok) { if (!cfg.clear) n.D&=~(cfg.clearouter?outer(c->mask):inner(c->mask)); }
       else if (!(c->sfail && cfg.nosfailmark && c->tres==1) && !(cfg.notfailmark && !c->sfail))
         n.D|=outer(cfg.markround?lockrange(s,i):c->mask);
@@ -445,6 +451,7 @@ static const char *check (const St *s) {
   if (cfg.reach==7 && s->scan==9 && cfg.job && synced(s) && s->T[0]) return R;
   if (cfg.reach==8 && s->qn>=3) return R;
   if (cfg.reach==9 && s->rec && s->ppc==0) return R;
+  if (cfg.reach==10 && s->c[0].tres==3 && s->qn>=3) return R;
   u8 f=inflight(s), d=gbytes(s->D), qq=cfg.q==1?gbytes(s->Q):0;
   int job=s->mode==1||s->mode==2;
   if (job && s->scan==9 && s->ppc<4) {
@@ -563,7 +570,7 @@ static struct { const char *n; int *v; } keysn[] = {
 #define K(x) {#x,&cfg.x}
   K(nc),K(nk),K(gs),K(left),K(mode0),K(tsw),K(tf),K(sf),K(ls),K(pl),K(ff),K(cr),K(w),K(pv),K(cu),K(ghost),K(tb),K(job),K(jmode),K(live),K(cc),K(torn),K(sess0),K(dirty0),K(ysync),K(lateack),
   K(clear),K(ugen),K(onesess),K(sync),K(retire),K(race),K(q),K(jobw),K(commit),K(lockround),K(markround),K(readyrule),K(restartq),K(fence),K(waitcnt),K(everything),K(endrec),K(tidyscan),
-  K(nolock),K(nofifo),K(clearlate),K(copynoset),K(nosfailmark),K(notfailmark),K(scanfirst),K(clearouter),K(nodrain),K(nodraincopy),K(noU),K(nobroken),K(quiet),K(seed),K(reach)
+  K(nolock),K(nofifo),K(clearlate),K(copynoset),K(nosfailmark),K(notfailmark),K(scanfirst),K(clearouter),K(nodrain),K(nodraincopy),K(noU),K(nobroken),K(leave),K(leaveany),K(leaveearly),K(quiet),K(seed),K(reach)
 };
 static void parseops (int i, char *v) { nops[i]=0; for (char *t=strtok(v,",");t;t=strtok(NULL,",")) { ops[i][nops[i]].kind=t[0]; ops[i][nops[i]].mask=t[0]=='f'?0:strtol(t+1,0,16); nops[i]++; } }
 int main (int argc, char **argv) {
@@ -573,7 +580,7 @@ int main (int argc, char **argv) {
     if (!strncmp(argv[a],"ops",3)||!strncmp(argv[a],"seq",3)) { char b[64]; int x=argv[a][3]?argv[a][3]-'0':-1;
       for (int i=0;i<MC;i++) if (x<0||x==i) { strcpy(b,e+1); parseops(i,b); isseq[i]=argv[a][0]=='s'; }
       continue; }
-    if (!strcmp(argv[a],"fixed")) { int v=atoi(e+1); cfg.retire=v?2:0; cfg.q=v?2:0; cfg.clear=cfg.ugen=cfg.onesess=cfg.race=cfg.jobw=cfg.commit=cfg.lockround=cfg.markround=cfg.readyrule=cfg.restartq=cfg.everything=cfg.endrec=cfg.tidyscan=v; cfg.sync=v?2:0; cfg.ysync=1; continue; }
+    if (!strcmp(argv[a],"fixed")) { int v=atoi(e+1); cfg.retire=v?2:0; cfg.q=v?2:0; cfg.clear=cfg.ugen=cfg.onesess=cfg.race=cfg.jobw=cfg.commit=cfg.lockround=cfg.markround=cfg.readyrule=cfg.restartq=cfg.everything=cfg.endrec=cfg.tidyscan=cfg.leave=v; cfg.sync=v?2:0; cfg.ysync=1; continue; }
     for (size_t k=0;k<sizeof keysn/sizeof*keysn;k++) if (!strcmp(argv[a],keysn[k].n)) { *keysn[k].v=atoi(e+1); ok=1; }
     if (!ok) { fprintf(stderr,"unknown key %s\n",argv[a]); return 2; } }
   ng=NB/cfg.gs;

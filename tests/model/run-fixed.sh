@@ -35,6 +35,10 @@ run A6  nc=2 left=2 gs=1 ops=w1,t1 nk=1 mode0=1 tsw=2 tf=1 sf=1
 run A6b nc=2 left=3 gs=1 ops=w1 nk=2 mode0=1 tsw=3
 run A7  nc=2 left=1 ops=w3,w6 nk=1 mode0=2 dirty0=3 tsw=1 tf=1 sf=1
 run A8  nc=2 left=1 ops=w3,w1 nk=2 mode0=2 dirty0=3 tsw=1 tf=1
+# ... small writes to what is dirty are left to the copier
+run A9  nc=2 left=1 ops=w1,w6,w3 nk=1 mode0=2 dirty0=1 tsw=1 tf=1 sf=1
+run A9b nc=2 left=1 ops=w1,w6 nk=1 mode0=2 dirty0=1 tf=1
+run A10 nc=2 left=2 ops=w1,w2 nk=1 mode0=2 dirty0=1 ls=1 pl=1
 # B: target session: connection loss with and without power loss, flush failures
 run B1  nc=2 left=1 ops=w3,w1,w6,f nk=1 mode0=2 ls=1 pl=1 tsw=1 tf=1
 run B2  nc=2 left=1 ops=w3,w1,f nk=1 mode0=2 ls=2 pl=1 ff=1

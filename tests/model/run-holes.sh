@@ -69,6 +69,8 @@ t m19 scanfirst=1 gs=1 nc=1 ops=w1 job=1 jmode=1 mode0=0
 t mRMW lockround=0 tb=2 nc=2 ops=w1,w2 mode0=2 nk=0
 t mFIFO nofifo=1 live=1 nc=2 ops=w1,w2 nk=1 dirty0=1 mode0=2
 t mFL  nobroken=1 gs=1 nc=1 seq0=w1,f,w4 mode0=2 tsw=2 cc=1 pl=1 dirty0=8
+t m20 leaveany=1 nc=1 ops=w6 dirty0=1 mode0=2 nk=0
+t m21 leaveearly=1 nc=1 ops=w1 dirty0=1 mode0=2
 # situations that must occur
 t r1 reach=1 nc=1 seq0=w1,f,w4 nk=1 mode0=2 tsw=2 cc=1 pl=1 ls=1 gs=1 dirty0=8
 t r2 reach=2 nc=2 ops=w3,w1,f nk=1 mode0=2 pv=1 cu=1 ls=1 pl=1 tf=1
@@ -78,4 +80,5 @@ t r5 reach=5 nc=1 left=2 ops=w3 nk=1 mode0=2 ls=2 pl=1 ghost=1 tsw=1
 t r6 reach=6 nc=2 ops=w3,w1,w6,f nk=1 mode0=2 ls=1 pl=1 tsw=1 tf=1
 t r7 reach=7 nc=2 ops=w3,w1,w6 nk=1 mode0=3 job=1 jmode=2 tsw=1
 t r8 reach=8 nc=2 ops=w3,w6 nk=2 mode0=2 dirty0=3 tsw=1 tf=1
+t r10 reach=10 nc=2 ops=w1 nk=1 mode0=2 dirty0=1
 finish "holes and seeded bugs"

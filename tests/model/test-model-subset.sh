@@ -21,6 +21,6 @@ expect ()                       # script, names, how many, last line
 
 # One or more of each family: sessions, ghosts, intent file, pivot, job start,
 # block size, crash consistency, liveness.
-expect run-fixed.sh 'B2|G1|G4|G6|P3|J1|M2|C1|L2|L5' 10 'fixed rules'
+expect run-fixed.sh 'A9b|B2|G1|G4|G6|P3|J1|M2|C1|L2|L5' 11 'fixed rules'
 expect run-holes.sh 'H1d|H2b|H5|H6|H7a|H8a|H8d|H9a|H9b|H10|H11|H13'\
-'|m1|m4|m5|m8|m16|m19|mFIFO|r6|r8' 21 'holes and seeded bugs'
+'|m1|m4|m5|m8|m16|m19|m20|m21|mFIFO|r6|r8|r10' 24 'holes and seeded bugs'
