@@ -103,8 +103,9 @@ def check_proxy_killed(t):
                    " again")
     ended(t)
     with Run(t, "s.img", "k2.img", "--", "sh", "-c",
-             "trap 'echo told >&2; exit 0' TERM; while :; do sleep 0.05; done"
-             ) as run:
+             "trap 'echo told >&2; exit 0' TERM; echo trapped;"
+             " while :; do sleep 0.05; done") as run:
+        run.says("trapped\n")
         os.kill(run.proxy_pid(), signal.SIGKILL)
         run.expect(3, "told\n")
     ended(t)

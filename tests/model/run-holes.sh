@@ -57,7 +57,7 @@ t H13 sync=1 readyrule=0 live=1 gs=1 nc=2 ops0=w1 ops1=w2 nk=1 dirty0=8 mode0=2
 t H14 live=1 nc=1 ops=t1 nk=1 dirty0=1 mode0=2
 # seeded bugs
 t m1 clearlate=1 gs=1 nc=1 left=2 ops=w1 mode0=1
-t m2 clearouter=1 clear=0 nc=1 ops=w1 dirty0=1 mode0=2 nk=0
+t m2 leave=0 clearouter=1 clear=0 nc=1 ops=w1 dirty0=1 mode0=2 nk=0
 t m3 nosfailmark=1 gs=1 nc=1 ops=w1 mode0=1 sf=1
 t m4 notfailmark=1 gs=1 nc=1 ops=w1 mode0=2 tf=1
 t m5 nolock=1 gs=1 nc=2 ops=w1 mode0=2 nk=0
