@@ -32,11 +32,11 @@
 #include "cleanup.h"
 #include "target-private.h"
 
-/* What the leader receives in one go at most; and of what size on average, as
- * the first waits for the last.
+/* What the leader receives in one go at most; and how much may be in flight for
+ * each request on average, as the first waits for the last.
  */
 #define MORE_REPLIES 16
-#define MORE_BYTES (UINT64_C (64) << 10)
+#define MORE_BYTES (UINT64_C (68) << 10)
 
 /*-- waking -------------------------------------------------------------*/
 
@@ -83,22 +83,23 @@ dequeue (struct conn *c, struct waiter *w)
 
 /* Requests end while libnbd holds its lock, which is what a thread that has
  * just been woken needs next.  So those threads are woken when libnbd has
- * been left.
+ * been left; in the order in which their requests have ended.
  */
-static __thread struct waiter *to_release;
+static __thread struct waiter *to_release, *last_to_release;
 
 void
 waiter_release (struct conn *c, struct waiter *w)
 {
   dequeue (c, w);
-  /* The leader finds out by itself: it is about to leave libnbd, or
-   * conn_look_again wakes it.
+  /* The leader finds out by itself: it will leave libnbd soon, or
+   * conn_look_again wakes it, or the end of the connection does.
    */
   if (c->leading && w == c->leader)
     return;
   w->releasing = true;
-  w->next = to_release;
-  to_release = w;
+  w->next = NULL;
+  *(to_release ? &last_to_release->next : &to_release) = w;
+  last_to_release = w;
 }
 
 void
@@ -189,11 +190,11 @@ receive_more (struct conn *c, unsigned others)
   struct pollfd fd = { .fd = c->fd, .events = POLLIN };
   int r = 0;
 
-  if (others > MORE_REPLIES)
-    others = MORE_REPLIES;
   if (atomic_load_explicit (&c->load, memory_order_relaxed) >
       (others + 1) * MORE_BYTES)
-    others = 0;
+    return 0;
+  if (others > MORE_REPLIES)
+    others = MORE_REPLIES;
   for (; r == 0 && others > 0 && poll (&fd, 1, 0) == 1; others--)
     r = nbd_aio_notify_read (c->nbd);
   return r;
@@ -220,7 +221,7 @@ conn_pump (struct conn *c, unsigned others)
   }
   if (fds[1].revents)
     drain (c->lead_kick);
-  /* Reading makes libnbd go on with writing, too. */
+  /* What is to be written has its turn when nothing is to be read. */
   if (fds[0].revents & ~POLLOUT) {
     r = nbd_aio_notify_read (c->nbd);
     if (r == 0)
