@@ -23,7 +23,7 @@ from dead import Scene  # noqa: E402
 from mirrortest import STRESS, Test, wait_for  # noqa: E402
 
 SCENES = 20 if STRESS else 1            # in each mode; a new pair of disks
-KILLS = 50 if STRESS else 8             # in each
+KILLS = 50 if STRESS else 12            # in each
 SIZE = (64 << 20) + 1536
 
 

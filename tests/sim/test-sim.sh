@@ -5,7 +5,7 @@
 #
 # Usage: test-sim.sh [SCENARIO...]   those only, with the same seeds
 sim=$top_builddir/tests/sim/sim
-seeds=${SIM_SEEDS:-600}
+seeds=${SIM_SEEDS:-800}
 # Sanitizers make it slower; the seeds are the first ones of the same.
 case ${MIRROR_SANITIZER:-no} in
   address) seeds=$((seeds / 5)) ;;
