@@ -245,12 +245,18 @@ send_locked (struct conn *c)
   return c->to_send != NULL;
 }
 
-/* As send_locked; returns without the lock. */
+/* Called with the lock; returns without it. */
 static void
 send_and_unlock (struct conn *c)
 {
-  const bool more = send_locked (c);
+  bool more;
 
+  if (c->to_send == NULL || c->sending) {
+    mutex_unlock (&c->lock);
+    return;
+  }
+  c->sending = true;
+  more = send_locked (c);
   mutex_unlock (&c->lock);
   if (more)
     conn_kick_watcher (c);
@@ -264,11 +270,6 @@ void
 conn_send (struct conn *c)
 {
   mutex_lock (&c->lock);
-  if (c->to_send == NULL || c->sending) {
-    mutex_unlock (&c->lock);
-    return;
-  }
-  c->sending = true;
   send_and_unlock (c);
 }
 
@@ -297,11 +298,6 @@ conn_issue (struct conn *c, struct target_req *req, enum wire_op op,
   p->next = NULL;
   *c->to_send_end = p;
   c->to_send_end = &p->next;
-  if (c->sending) {
-    mutex_unlock (&c->lock);
-    return;
-  }
-  c->sending = true;
   send_and_unlock (c);
 }
 
