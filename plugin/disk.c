@@ -52,6 +52,9 @@
 /* What O_DIRECT may want at most to be used. */
 #define BLOCK_MAX 65536
 
+/* The largest page of any architecture. */
+#define PAGE_MAX 65536
+
 #define why_not(why, ...) snprintf (why, DISK_WHY_MAX, __VA_ARGS__)
 
 static int
@@ -257,7 +260,7 @@ disk_open (struct disk *d, struct shared *s, bool readonly,
 
   *d = (struct disk) { .shared = s, .fd = -1, .tail_fd = -1,
                        .readonly = readonly };
-  atomic_init (&d->seen_failures, atomic_load (&s->failed_flushes));
+  atomic_init (&d->seen_failures, syncs_failures (&s->syncs));
   page_cache_init (&d->page_cache);
   r = open_it (d, why);
   if (r == 0)
@@ -296,4 +299,10 @@ disk_still_there (const struct disk *d, uint64_t end)
   if (fstat (d->fd, &st) < 0)
     return -errno;
   return (uint64_t) st.st_size >= end ? 0 : -EIO;
+}
+
+struct range
+disk_pages (const struct disk *d, struct range r)
+{
+  return range_outer (r, PAGE_MAX, d->size);
 }

@@ -18,6 +18,7 @@
 #include "pagecache.h"
 #include "range.h"
 #include "ring.h"
+#include "syncs.h"
 
 /* auto, on, off: the keys direct and uring. */
 enum choice { CHOICE_AUTO, CHOICE_ON, CHOICE_OFF };
@@ -33,7 +34,7 @@ struct shared {
   struct blocklock blocks;
   struct bounce_pool bounces;
   struct ring_pool rings;
-  atomic_uint failed_flushes;
+  struct syncs syncs;
 };
 
 struct disk {
@@ -50,7 +51,7 @@ struct disk {
   bool fast_zeroes;             /* of a device: by the device itself */
   /* What has turned out not to be supported is not tried again. */
   atomic_bool no_punch, no_zero_range, no_allocate, no_zeroout, no_discard;
-  atomic_uint seen_failures;    /* of shared->failed_flushes */
+  atomic_uint seen_failures;    /* of shared->syncs */
   struct page_cache page_cache; /* if shared->drop_cache */
 };
 
@@ -67,6 +68,9 @@ extern void disk_close (struct disk *d);
 
 /* The preferred block size. */
 extern uint32_t disk_preferred (const struct disk *d);
+
+/* The pages that are touched, of whatever size they are here. */
+extern struct range disk_pages (const struct disk *d, struct range r);
 
 /* Is the file still as long as it was?  Else -EIO. */
 extern int disk_still_there (const struct disk *d, uint64_t end);
@@ -88,6 +92,13 @@ extern int disk_write (struct disk *d, const void *buf, uint64_t count,
  * be among it.
  */
 extern int disk_flush (struct disk *d);
+
+/* A request with FUA that is no single write: the first before it, the second
+ * after it, with what has become of it.  Returns that, or what became of making
+ * it durable.
+ */
+extern void disk_fua_begin (struct disk *d, struct syncing *me);
+extern int disk_fua_end (struct disk *d, struct syncing *me, int r);
 
 /*-- zero.c -------------------------------------------------------------*/
 

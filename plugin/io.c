@@ -110,6 +110,43 @@ disk_read (struct disk *d, void *buf, uint64_t count, uint64_t offset)
   return r;
 }
 
+/*-- what may fail for others -------------------------------------------*/
+
+/* A write with RWF_DSYNC has failed: maybe in the flush of the disk's cache that
+ * it asked for, or of what was in the page cache, and then it is not only its
+ * own data that may be lost.  One that finds no space, or no memory, has not
+ * come so far, as a rule: what is direct, for certain; but who writes to the
+ * page cache may be told of what others wrote, and then the same write without
+ * the sync is none that fails.
+ */
+static void
+note_dsync (struct disk *d, struct rw_how how, const char *buf,
+            struct range r, int err)
+{
+  bool no_room = err == -ENOSPC || err == -ENOMEM;
+
+  if (err == 0 || how.flags == 0)
+    return;
+  how.flags = 0;
+  if (!no_room || (!d->direct && rw_buffer (&how, (char *) buf, range_len (r),
+                                            r.start) == 0))
+    syncs_failed (&d->shared->syncs);
+}
+
+/* The kernel tells this descriptor of a write that has failed now, and no more
+ * when it is flushed.
+ */
+static void
+keep_out_of_cache (struct disk *d, int fd, struct range r)
+{
+  struct syncing me;
+
+  syncs_begin (&d->shared->syncs, &me);
+  if (page_cache_written (&d->page_cache, fd, r) < 0)
+    syncs_failed (&d->shared->syncs);
+  syncs_end (&d->shared->syncs, &me, false);
+}
+
 /*-- writing ------------------------------------------------------------*/
 
 /* What is in the blocks that are written in part.  old is a bounce buffer. */
@@ -150,8 +187,10 @@ write_direct (struct disk *d, const char *buf, struct range r, int flags)
   blocklock_acquire (&d->shared->blocks, &hold, t.outer, partly);
   if (partly)
     err = read_ends (&t, old);
-  if (err == 0)
+  if (err == 0) {
     err = run (d, &t);
+    note_dsync (d, t.how, buf, r, err);
+  }
   blocklock_release (&d->shared->blocks, &hold);
   bounce_put (t.bounces, old);
   return err;
@@ -174,8 +213,27 @@ write_cached (struct disk *d, int fd, const char *buf, struct range r,
       err = rw_buffer (&how, bounce_zeroes (),
                        range_len (r) < BOUNCE_SIZE ? range_len (r)
                        : BOUNCE_SIZE, r.start);
+  note_dsync (d, how, buf, all, err);
   if (err == 0 && d->shared->drop_cache && !d->direct)
-    page_cache_written (&d->page_cache, fd, all);
+    keep_out_of_cache (d, fd, all);
+  return err;
+}
+
+/* Of a disk that is not direct.  A device zeroes below the page cache, so that
+ * a write to another part of a page must not read what is about to be zeroed:
+ * see zero.c.
+ */
+static int
+write_buffered (struct disk *d, const char *buf, struct range r, int flags)
+{
+  struct blockhold hold;
+  int err;
+
+  if (!d->device)
+    return write_cached (d, d->fd, buf, r, flags);
+  blocklock_acquire (&d->shared->blocks, &hold, disk_pages (d, r), false);
+  err = write_cached (d, d->fd, buf, r, flags);
+  blocklock_release (&d->shared->blocks, &hold);
   return err;
 }
 
@@ -199,79 +257,110 @@ write_tail (struct disk *d, const char *buf, struct range r, int flags)
   return err;
 }
 
-/* Or a write with RWF_DSYNC, which may have failed in the flush of the disk's
- * cache that it asked for: then it is not only its own data that may be lost.
- */
-static void
-flush_failed (struct disk *d)
-{
-  atomic_fetch_add (&d->shared->failed_flushes, 1);
-}
-
 /* Is it one system call, or one piece? */
 static bool
 is_one (const struct disk *d, const void *buf, struct range r)
 {
   if (d->direct && r.start < d->tail && r.end > d->tail)
     return false;
-  return (!d->direct && buf != NULL) ||
-    range_len (range_outer (r, d->block, d->size)) <= BOUNCE_SIZE;
+  return d->direct
+    ? range_len (range_outer (r, d->block, d->size)) <= BOUNCE_SIZE
+    : buf != NULL;
+}
+
+static int
+write_all (struct disk *d, const char *buf, struct range all, int flags)
+{
+  struct range part = all;
+  int r = 0;
+
+  if (!d->direct)
+    return write_buffered (d, buf, all, flags);
+  if (part.end > d->tail)
+    part.end = d->tail;
+  if (part.start < part.end) {
+    r = write_direct (d, buf, part, flags);
+    if (buf != NULL)
+      buf += part.end - all.start;
+    all.start = part.end;
+  }
+  if (r == 0 && !range_empty (all))
+    r = write_tail (d, buf, all, flags);
+  return r;
 }
 
 int
 disk_write (struct disk *d, const void *buf, uint64_t count, uint64_t offset,
             bool fua)
 {
-  struct range all = range_of (offset, count), part = all;
+  struct range all = range_of (offset, count);
+  struct syncing me;
+  int r = disk_still_there (d, all.end);
+
+  if (r < 0 || !fua)
+    return r < 0 ? r : write_all (d, buf, all, 0);
+  syncs_begin (&d->shared->syncs, &me);
   /* Of several writes each would wait for the disk's cache; one sync for all
    * of them is better.
    */
-  int flags = fua && is_one (d, buf, all) ? RWF_DSYNC : 0;
-  int r = disk_still_there (d, all.end);
-
-  if (r < 0)
-    return r;
-  if (!d->direct)
-    r = write_cached (d, d->fd, buf, all, flags);
-  else {
-    if (part.end > d->tail)
-      part.end = d->tail;
-    if (part.start < part.end) {
-      r = write_direct (d, buf, part, flags);
-      all.start = part.end;
-    }
-    if (r == 0 && !range_empty (all))
-      r = write_tail (d, buf ? (const char *) buf + (all.start - offset)
-                      : NULL, all, flags);
-  }
-  if (r == 0 && fua && flags == 0)
-    r = disk_flush (d);
-  else if (r < 0 && flags != 0 && r != -ENOSPC && r != -ENOMEM)
-    flush_failed (d);
+  if (!is_one (d, buf, all))
+    return disk_fua_end (d, &me, write_all (d, buf, all, 0));
+  r = write_all (d, buf, all, RWF_DSYNC);
+  /* Direct: what is not in the page cache cannot be lost there, so that nobody
+   * has to be waited for.
+   */
+  if (syncs_end (&d->shared->syncs, &me, !d->direct) != me.failures && r == 0)
+    r = -EIO;
   return r;
 }
 
 /*-- flushing -----------------------------------------------------------*/
 
-/* Failures are counted.  Who has not seen the last one yet must hear of it:
- * the kernel tells each descriptor of pages that it could not write, but of a
- * disk's cache that could not be flushed only who asked.
+static int
+sync_file (struct disk *d)
+{
+  while (fdatasync (d->fd) < 0)
+    if (errno != EINTR) {
+      syncs_failed (&d->shared->syncs);
+      return rw_error (-errno);
+    }
+  return 0;
+}
+
+/* A failure that has not been told here yet is this flush's, too, whoever was
+ * told of it by the kernel: syncs.h.
  */
 int
 disk_flush (struct disk *d)
 {
+  struct syncing me;
   unsigned failures;
-  int r = 0;
+  int r;
 
-  while (fdatasync (d->fd) < 0) {
-    if (errno == EINTR)
-      continue;
-    r = rw_error (-errno);
-    flush_failed (d);
-    break;
-  }
-  failures = atomic_load (&d->shared->failed_flushes);
-  if (atomic_exchange (&d->seen_failures, failures) != failures && r == 0)
+  syncs_begin (&d->shared->syncs, &me);
+  r = sync_file (d);
+  failures = syncs_end (&d->shared->syncs, &me, true);
+  if ((atomic_exchange (&d->seen_failures, failures) != failures
+       || failures != me.failures) && r == 0)
+    r = -EIO;
+  return r;
+}
+
+void
+disk_fua_begin (struct disk *d, struct syncing *me)
+{
+  syncs_begin (&d->shared->syncs, me);
+}
+
+/* The next flush is to tell of a failure, too, since older data may be lost: so
+ * seen_failures is as it was.
+ */
+int
+disk_fua_end (struct disk *d, struct syncing *me, int r)
+{
+  if (r == 0)
+    r = sync_file (d);
+  if (syncs_end (&d->shared->syncs, me, true) != me->failures && r == 0)
     r = -EIO;
   return r;
 }

@@ -12,6 +12,7 @@ liburing_plugin_la_SOURCES = \
 	plugin/pagecache.c plugin/pagecache.h \
 	plugin/ring.c plugin/ring.h \
 	plugin/rw.c plugin/rw.h \
+	plugin/syncs.c plugin/syncs.h \
 	plugin/transfer.c plugin/transfer.h \
 	plugin/zero.c
 liburing_plugin_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBURING_CFLAGS)

@@ -3,6 +3,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
@@ -30,10 +31,11 @@ page_cache_read (int fd, struct range r)
                  POSIX_FADV_DONTNEED);
 }
 
-void
+int
 page_cache_written (struct page_cache *c, int fd, struct range r)
 {
   struct range old;
+  int err = 0;
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
@@ -42,12 +44,15 @@ page_cache_written (struct page_cache *c, int fd, struct range r)
     c->written[c->next] = r;
     c->next = (c->next + 1) % PAGE_CACHE_WRITES;
   }
-  sync_file_range (fd, (off_t) r.start, (off_t) range_len (r),
-                   SYNC_FILE_RANGE_WRITE);
+  if (sync_file_range (fd, (off_t) r.start, (off_t) range_len (r),
+                       SYNC_FILE_RANGE_WRITE) < 0)
+    err = -errno;
   if (range_empty (old))
-    return;
-  sync_file_range (fd, (off_t) old.start, (off_t) range_len (old),
-                   SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-                   SYNC_FILE_RANGE_WAIT_AFTER);
+    return err;
+  if (sync_file_range (fd, (off_t) old.start, (off_t) range_len (old),
+                       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                       SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+    err = -errno;
   page_cache_read (fd, old);
+  return err;
 }

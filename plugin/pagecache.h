@@ -25,10 +25,12 @@ struct page_cache {
 extern void page_cache_init (struct page_cache *c);
 extern void page_cache_destroy (struct page_cache *c);
 
-/* After a read or write of that range, with fd.  Thread-safe; errors are those
- * of the writes, which a flush will tell.
- */
+/* After a read of that range, with fd. */
 extern void page_cache_read (int fd, struct range r);
-extern void page_cache_written (struct page_cache *c, int fd, struct range r);
+
+/* After a write.  Thread-safe.  Returns 0 or -errno: any write before it may have
+ * failed, and with fd the kernel does not tell that again.
+ */
+extern int page_cache_written (struct page_cache *c, int fd, struct range r);
 
 #endif /* MIRROR_PAGECACHE_H */

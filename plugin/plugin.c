@@ -189,6 +189,7 @@ uring_get_ready (void)
     nbdkit_error ("io_uring cannot be used: %s; preadv and pwritev are used "
                   "instead", refusal (r));
   blocklock_init (&shared.blocks);
+  syncs_init (&shared.syncs);
   bounce_pool_init (&shared.bounces);
   ring_pool_init (&shared.rings, r == 0, shared.queue_depth);
   return 0;
@@ -219,6 +220,7 @@ uring_cleanup (void)
 {
   ring_pool_destroy (&shared.rings);
   bounce_pool_destroy (&shared.bounces);
+  syncs_destroy (&shared.syncs);
   blocklock_destroy (&shared.blocks);
 }
 

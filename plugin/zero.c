@@ -5,14 +5,21 @@
  * not supported is remembered, and it is not tried again:
  *
  *   file     punch a hole (if that is welcome), zero range, punch a hole and
- *            allocate
+ *            allocate (which is tried first, it changes nothing)
  *   device   punch a hole (that is: write zeroes, unmapping, by the device),
  *            BLKZEROOUT
  *   both     write zeroes
  *
  * A file system zeroes any range; a device only sectors, the rest is written.
  * The blocks are locked shared, so that nobody who is about to write back the
- * rest of a block brings back what is zeroed here.
+ * rest of a block brings back what is zeroed here.  On a device that is not
+ * direct whole pages are locked, exclusively: older kernels let a write to another
+ * part of a page read all of it before the device has zeroed its part, and write
+ * it back after that.
+ *
+ * A fast zero that is refused must not have changed anything, as the client may
+ * rely on what was there: so nothing is tried for it that can fail after it has
+ * destroyed something.
  */
 
 #include <config.h>
@@ -90,8 +97,10 @@ zero_file (struct disk *d, struct range r, bool may_trim)
     done = try_fallocate (d, FALLOC_FL_PUNCH_HOLE, r, &d->no_punch);
   if (done == 0)
     done = try_fallocate (d, FALLOC_FL_ZERO_RANGE, r, &d->no_zero_range);
-  if (done == 0 && !atomic_load (&d->no_allocate)) {
-    done = try_fallocate (d, FALLOC_FL_PUNCH_HOLE, r, &d->no_punch);
+  if (done == 0 && !atomic_load (&d->no_punch)) {
+    done = try_fallocate (d, 0, r, &d->no_allocate);
+    if (done == 1)
+      done = try_fallocate (d, FALLOC_FL_PUNCH_HOLE, r, &d->no_punch);
     if (done == 1)
       done = try_fallocate (d, 0, r, &d->no_allocate);
   }
@@ -103,10 +112,15 @@ zero_device (struct disk *d, struct range r, struct zero_how how)
 {
   int done = 0;
 
+  /* The kernel drops what is in the page cache before it finds that the device
+   * cannot do it.
+   */
+  if (how.fast && !d->fast_zeroes)
+    return 0;
   if (how.may_trim)
     done = try_fallocate (d, FALLOC_FL_PUNCH_HOLE, r, &d->no_punch);
   /* It writes zeroes, if it has to. */
-  if (done == 0 && (d->fast_zeroes || !how.fast))
+  if (done == 0)
     done = try_ioctl (d, BLKZEROOUT, r, &d->no_zeroout);
   return done;
 }
@@ -115,13 +129,14 @@ zero_device (struct disk *d, struct range r, struct zero_how how)
 static int
 zero_by_kernel (struct disk *d, struct range r, struct zero_how how)
 {
+  bool pages = d->device && !d->direct;
   struct blockhold hold;
   int done;
 
   if (range_empty (r))
     return 1;
-  blocklock_acquire (&d->shared->blocks, &hold,
-                     range_outer (r, d->block, d->size), false);
+  blocklock_acquire (&d->shared->blocks, &hold, pages ? disk_pages (d, r)
+                     : range_outer (r, d->block, d->size), pages);
   done = d->device ? zero_device (d, r, how)
     : zero_file (d, r, how.may_trim);
   blocklock_release (&d->shared->blocks, &hold);
@@ -155,17 +170,12 @@ aligned_part (const struct disk *d, struct range r)
   return a;
 }
 
-int
-disk_zero (struct disk *d, uint64_t count, uint64_t offset,
-           struct zero_how how)
+static int
+zero_all (struct disk *d, struct range all, struct zero_how how)
 {
-  struct range all = { offset, offset + count };
   struct range inner = aligned_part (d, all);
-  int r = disk_still_there (d, all.end);
+  int r = zero_by_kernel (d, inner, how);
 
-  if (r < 0)
-    return r;
-  r = zero_by_kernel (d, inner, how);
   if (r < 0)
     return r;
   if (r == 0) {
@@ -177,26 +187,52 @@ disk_zero (struct disk *d, uint64_t count, uint64_t offset,
   r = write_zeroes (d, (struct range) { all.start, inner.start });
   if (r == 0)
     r = write_zeroes (d, (struct range) { inner.end, all.end });
-  if (r == 0 && how.fua)
-    r = disk_flush (d);
   return r;
+}
+
+int
+disk_zero (struct disk *d, uint64_t count, uint64_t offset,
+           struct zero_how how)
+{
+  struct range all = { offset, offset + count };
+  struct syncing me;
+  int r = disk_still_there (d, all.end);
+
+  if (r < 0)
+    return r;
+  if (!how.fua)
+    return zero_all (d, all, how);
+  disk_fua_begin (d, &me);
+  return disk_fua_end (d, &me, zero_all (d, all, how));
+}
+
+static int
+trim (struct disk *d, struct range r)
+{
+  struct blockhold hold;
+  int done;
+
+  if (range_empty (r))
+    return 0;
+  blocklock_acquire (&d->shared->blocks, &hold,
+                     range_outer (r, d->block, d->size), false);
+  done = d->device ? try_ioctl (d, BLKDISCARD, r, &d->no_discard)
+    : try_fallocate (d, FALLOC_FL_PUNCH_HOLE, r, &d->no_punch);
+  blocklock_release (&d->shared->blocks, &hold);
+  return done < 0 ? done : 0;
 }
 
 int
 disk_trim (struct disk *d, uint64_t count, uint64_t offset, bool fua)
 {
   struct range r = aligned_part (d, (struct range) { offset, offset + count });
-  struct blockhold hold;
-  int done = disk_still_there (d, offset + count);
+  struct syncing me;
+  int err = disk_still_there (d, offset + count);
 
-  if (done < 0)
-    return done;
-  if (!range_empty (r)) {
-    blocklock_acquire (&d->shared->blocks, &hold,
-                       range_outer (r, d->block, d->size), false);
-    done = d->device ? try_ioctl (d, BLKDISCARD, r, &d->no_discard)
-      : try_fallocate (d, FALLOC_FL_PUNCH_HOLE, r, &d->no_punch);
-    blocklock_release (&d->shared->blocks, &hold);
-  }
-  return done < 0 ? done : fua ? disk_flush (d) : 0;
+  if (err < 0)
+    return err;
+  if (!fua)
+    return trim (d, r);
+  disk_fua_begin (d, &me);
+  return disk_fua_end (d, &me, trim (d, r));
 }

@@ -23,11 +23,10 @@
 #include <liburing.h>
 #endif
 
-#include "disk.h"
+#include "uring-help.h"
 
 #define FILE_SIZE ((3 << 20) + 333)
 
-static char path[] = "check_uring.XXXXXX";
 static struct shared s;
 static struct disk d;
 
@@ -204,19 +203,7 @@ __wrap_io_uring_submit_and_wait (struct io_uring *ring, unsigned n)
 static void
 setup (void)
 {
-  char why[DISK_WHY_MAX];
-  int fd;
-
-  strcpy (path + sizeof path - 7, "XXXXXX");
-  fd = mkstemp (path);
-  ck_assert_int_ge (fd, 0);
-  ck_assert_int_eq (ftruncate (fd, FILE_SIZE), 0);
-  close (fd);
-  s = (struct shared) { .path = path, .queue_depth = 3 };
-  blocklock_init (&s.blocks);
-  bounce_pool_init (&s.bounces);
-  ring_pool_init (&s.rings, ring_probe () == 0, s.queue_depth);
-  ck_assert_int_eq (disk_open (&d, &s, false, why), 0);
+  uring_file (&s, &d, FILE_SIZE);
   trouble = faults = ring_faults = 0;
   ring_dies = false;
   error_now = 0;
@@ -226,11 +213,7 @@ setup (void)
 static void
 teardown (void)
 {
-  disk_close (&d);
-  ring_pool_destroy (&s.rings);
-  bounce_pool_destroy (&s.bounces);
-  blocklock_destroy (&s.blocks);
-  unlink (path);
+  uring_end (&s, &d);
 }
 
 static void
@@ -305,13 +288,12 @@ END_TEST
 START_TEST (test_alignment)
 {
   char *expected = calloc (1, FILE_SIZE), *buf = malloc (FILE_SIZE);
-  char why[DISK_WHY_MAX];
   unsigned i;
 
   ck_assert (expected != NULL && buf != NULL);
   disk_close (&d);
   mem_align = 4096;
-  ck_assert_int_eq (disk_open (&d, &s, false, why), 0);
+  uring_open (&s, &d);
   seed = 1;
   trouble = 5;
   for (i = 0; i < 200; ++i)
@@ -344,7 +326,7 @@ START_TEST (test_error)
   char *buf = calloc (1, FILE_SIZE);
 
   ck_assert_ptr_nonnull (buf);
-  ck_assert_int_eq (truncate (path, FILE_SIZE / 2), 0);
+  ck_assert_int_eq (truncate (s.path, FILE_SIZE / 2), 0);
   ck_assert_int_eq (disk_read (&d, buf, FILE_SIZE, 0), -EIO);
   ck_assert_int_eq (disk_read (&d, buf, FILE_SIZE / 3, 0), 0);
   ck_assert_int_eq (disk_write (&d, buf, FILE_SIZE, 0, false), -EIO);
@@ -411,53 +393,6 @@ START_TEST (test_same_blocks)
 }
 END_TEST
 
-/* A flush that fails is heard of by each that has the file open, once. */
-START_TEST (test_failed_flush)
-{
-  char why[DISK_WHY_MAX];
-  struct disk other, late;
-
-  ck_assert_int_eq (disk_open (&other, &s, false, why), 0);
-  ck_assert_int_eq (disk_flush (&d), 0);
-  atomic_fetch_add (&s.failed_flushes, 1);
-  ck_assert_int_eq (disk_open (&late, &s, false, why), 0);
-  ck_assert_int_eq (disk_flush (&late), 0);
-  ck_assert_int_eq (disk_flush (&d), -EIO);
-  ck_assert_int_eq (disk_flush (&d), 0);
-  ck_assert_int_eq (disk_flush (&other), -EIO);
-  ck_assert_int_eq (disk_flush (&other), 0);
-  disk_close (&late);
-  disk_close (&other);
-}
-END_TEST
-
-/* So is a write that fails in it: each hears of it, also who has made it, since
- * older data of his may be lost.
- */
-START_TEST (test_failed_fua)
-{
-  char why[DISK_WHY_MAX], buf[512] = { 0 };
-  struct disk other;
-  unsigned i;
-
-  ck_assert_int_eq (disk_open (&other, &s, false, why), 0);
-  for (i = 0; i < 2; ++i) {     /* with FUA, and without */
-    error_now = EIO;
-    ck_assert_int_eq (disk_write (&d, buf, sizeof buf, 0, i == 0), -EIO);
-    error_now = 0;
-    ck_assert_int_eq (disk_flush (&d), i == 0 ? -EIO : 0);
-    ck_assert_int_eq (disk_flush (&d), 0);
-    ck_assert_int_eq (disk_flush (&other), i == 0 ? -EIO : 0);
-    ck_assert_int_eq (disk_flush (&other), 0);
-  }
-  error_now = ENOSPC;           /* nothing was written, nothing is lost */
-  ck_assert_int_eq (disk_write (&d, buf, sizeof buf, 0, true), -ENOSPC);
-  error_now = 0;
-  ck_assert_int_eq (disk_flush (&d), 0);
-  disk_close (&other);
-}
-END_TEST
-
 int
 main (void)
 {
@@ -473,8 +408,6 @@ main (void)
   tcase_add_test (t, test_not_supported);
   tcase_add_test (t, test_error);
   tcase_add_loop_test (t, test_same_blocks, 0, 2);
-  tcase_add_test (t, test_failed_flush);
-  tcase_add_test (t, test_failed_fua);
   suite_add_tcase (suite, t);
   r = srunner_create (suite);
   srunner_run_all (r, CK_ENV);

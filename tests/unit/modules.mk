@@ -10,6 +10,7 @@ check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
 
+
 check_gate_SOURCES = tests/unit/check_gate.c
 check_gate_CFLAGS = $(unit_cflags)
 check_gate_LDADD = $(engine_ldadd)
@@ -210,7 +211,7 @@ check_target_send_LDFLAGS = -Wl,--wrap=nbd_aio_pwrite
 check_target_send_LDADD = $(target_ldadd)
 
 # The plugin uring.  What its system calls answer is the test's choice.
-plugin_tests = check_blocklock check_uring
+plugin_tests = check_blocklock check_uring check_uring_sync
 check_PROGRAMS += $(plugin_tests)
 TESTS += $(plugin_tests)
 plugin_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/plugin $(LIBURING_CFLAGS)
@@ -222,7 +223,9 @@ check_blocklock_CPPFLAGS = $(plugin_cppflags)
 check_blocklock_CFLAGS = $(unit_cflags)
 check_blocklock_LDADD = $(plugin_ldadd)
 
-check_uring_SOURCES = tests/unit/check_uring.c
+uring_help = tests/unit/uring-help.c tests/unit/uring-help.h
+
+check_uring_SOURCES = tests/unit/check_uring.c $(uring_help)
 check_uring_CPPFLAGS = $(plugin_cppflags)
 check_uring_CFLAGS = $(unit_cflags)
 check_uring_LDFLAGS = -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2 \
@@ -231,5 +234,13 @@ if HAVE_LIBURING
 check_uring_LDFLAGS += -Wl,--wrap=io_uring_submit_and_wait
 endif
 check_uring_LDADD = $(plugin_ldadd)
+
+check_uring_sync_SOURCES = tests/unit/check_uring_sync.c $(uring_help)
+check_uring_sync_CPPFLAGS = $(plugin_cppflags)
+check_uring_sync_CFLAGS = $(unit_cflags)
+check_uring_sync_LDFLAGS = -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2 \
+	-Wl,--wrap=fdatasync -Wl,--wrap=sync_file_range \
+	-Wl,--wrap=fallocate -Wl,--wrap=ioctl
+check_uring_sync_LDADD = $(plugin_ldadd)
 
 endif HAVE_CHECK
