@@ -35,7 +35,7 @@ def change(qmp, rng, now):
         qmp.command("block-job-set-speed", device="m",
                     speed=rng.choice((0, 1, 65536, 8 << 20, 1 << 40)))
     if rng.random() < 0.1:
-        qmp.command("mirror-set", buf_size=rng.choice((65536, 1 << 20)),
+        qmp.command("mirror-set", buf_size=rng.choice((65536, 100000, 1 << 20)),
                     copy_mode=mode)
 
 

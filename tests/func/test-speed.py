@@ -85,3 +85,19 @@ with Test() as t:
         qmp.command("block-job-set-speed", device="mirror", speed=0)
         t.wait_equal(qmp)
         assert t.compare("proxy", "target")
+        t.cancel(qmp)
+
+        # Pieces are whole granules, whatever may be in flight; also when that
+        # is changed on the way.
+        for size, other in (100000, 200 * 1024 + 1), ((1 << 18) - 1, 65537):
+            fill(t.uri("proxy"), size % 256)
+            before = copied(qmp)
+            qmp.command("blockdev-mirror", job_id="mirror", sync="full",
+                        target=t.uri("target"), buf_size=size,
+                        speed=4 * SPEED)
+            qmp.wait(lambda q: copied(q) != before)
+            qmp.command("mirror-set", buf_size=other)
+            qmp.command("block-job-set-speed", device="mirror", speed=0)
+            t.wait_equal(qmp)
+            assert t.compare("proxy", "target")
+            t.cancel(qmp)

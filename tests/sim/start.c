@@ -145,7 +145,7 @@ draw_params (struct sim *sim, uint64_t granularity)
     .speed = sched_percent (25)
       ? granularity * (4 + sched_rand (400)) : 0,
     .buf_size = p->one_copier || sched_percent (40)
-      ? granularity * bufs[sched_rand (4)]
+      ? granularity * bufs[sched_rand (4)] + granularity / 2
       : (1 + sched_rand (3)) * (UINT64_C (512) << 10),
     .max_pause_ns = random_pause (sim),
     .timeout_ns = timeouts[sched_rand (3)],

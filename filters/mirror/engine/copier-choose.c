@@ -84,7 +84,8 @@ unit_locked (const struct copiers *c)
 }
 
 /* Cut the candidate to what one piece may be.  Returns false if nothing is
- * known of the source there.
+ * known of the source there, or not lately: where there was a hole much is taken
+ * at once, and if data has come there meanwhile clients would wait for all of it.
  */
 static bool
 cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
@@ -92,7 +93,8 @@ cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
   uint64_t gran = c->p->granularity, end, unit;
   struct range extent;
 
-  if (!hint_look (c->hint, r->start, &extent, kind))
+  if (c->p->clock->now_ns (c->p->clock) - c->hint_ns > HINT_FRESH_NS ||
+      !hint_look (c->hint, r->start, &extent, kind))
     return false;
   end = extent.end >= c->p->size ? c->p->size
     : round_down_p2 (extent.end, gran);
@@ -119,6 +121,7 @@ ask_and_cut_locked (struct copiers *c, struct copier *cp, struct range *r,
   old = c->hint;
   c->hint = cp->hint;
   cp->hint = old;
+  c->hint_ns = c->p->clock->now_ns (c->p->clock);
   return cut_locked (c, r, kind);
 }
 

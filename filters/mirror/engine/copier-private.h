@@ -25,6 +25,9 @@ struct copier {
   struct hint *hint;            /* spare, for asking without the lock */
 };
 
+/* So long a hint is believed. */
+#define HINT_FRESH_NS UINT64_C (1000000000)
+
 struct copiers {
   /* Constant. */
   struct pair *p;
@@ -55,6 +58,7 @@ struct copiers {
   uint64_t cursor;
   uint64_t rounds;              /* how often the cursor has come to the end */
   struct hint *hint;            /* the newest; each copier has a spare one */
+  uint64_t hint_ns;             /* when the source said that */
 };
 
 /* Block until there is a piece to copy; it counts as busy then.  Returns false

@@ -203,6 +203,8 @@ static void
 limit_locked (struct copiers *c, uint64_t buf_size)
 {
   c->unit = buf_size < COPY_UNIT ? buf_size : COPY_UNIT;
+  if (c->unit > c->p->granularity)      /* pieces are whole granules */
+    c->unit = round_down_p2 (c->unit, c->p->granularity);
   c->busy_max = buf_size / c->unit < COPY_THREADS_MAX
     ? (unsigned) (buf_size / c->unit) : COPY_THREADS_MAX;
 }
