@@ -2,7 +2,8 @@
 if HAVE_CHECK
 # The engine.
 engine_tests = \
-	check_gate check_intent check_intent_crash check_intent_errors \
+	check_flusher check_gate \
+	check_intent check_intent_crash check_intent_errors \
 	check_intent_sizes check_intent_threads check_jobstate check_late \
 	check_latency check_rangelock check_retry check_source_flusher \
 	check_suspects check_verdict check_waits check_yield
@@ -10,6 +11,9 @@ check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
 
+check_flusher_SOURCES = tests/unit/check_flusher.c
+check_flusher_CFLAGS = $(unit_cflags)
+check_flusher_LDADD = $(engine_ldadd)
 
 check_gate_SOURCES = tests/unit/check_gate.c
 check_gate_CFLAGS = $(unit_cflags)

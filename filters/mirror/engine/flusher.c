@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See flusher.h.
  *
- * There is no flush thread.  The first who needs a flush leads: it sends it
- * and waits for it.  Who comes meanwhile queues; when the flush has ended one
- * of the queue leads the next one, for all of the queue.
+ * There is no flush thread.  The first who needs a flush leads: it sends it.
+ * Who comes meanwhile queues; when the flush has ended one of the queue leads
+ * the next one, for all of the queue.
+ *
+ * Who leads may have something else to do before it waits, a flush of the
+ * source, of which nothing is known but that it takes time.  So it is not always
+ * the leader that waits for the reply, but the first who has nothing else to do,
+ * of those who share it or queue for the next one; or the end of the session.
  */
 
 #include <config.h>
@@ -34,13 +39,16 @@ struct flusher {
   _Atomic uint64_t good, bad;   /* flushes so far; bad changes under lock */
 
   struct mutex lock;
-  struct cond ended;            /* running became false */
+  struct cond changed;          /* running became false, or submitted true */
 
   /* Protected by lock. */
   struct dirty *unflushed[2];
   int growing;                  /* index; the other is set aside */
   bool alive;                   /* the session */
   bool running;
+  struct flush_wait *leader;    /* whose request it is */
+  bool submitted;               /* it may be waited for */
+  bool waited_for;              /* ... and is, by somebody */
   struct flush_wait *queue;     /* share the next flush */
   struct flush_wait *sharers;   /* share the one in flight; not the leader */
 
@@ -65,7 +73,7 @@ flusher_new (struct target *target, uint64_t size, uint64_t granularity,
   atomic_init (&f->proved_synced, NEVER);
   atomic_init (&f->proved_settled, NEVER);
   mutex_init (&f->lock);
-  cond_init (&f->ended);
+  cond_init (&f->changed);
   for (i = 0; i < 2; ++i) {
     f->unflushed[i] = dirty_new (size, granularity, NULL);
     if (!f->unflushed[i]) {
@@ -84,7 +92,7 @@ flusher_free (struct flusher *f)
   assert (!f->running && !f->queue);
   dirty_free (f->unflushed[0]);
   dirty_free (f->unflushed[1]);
-  cond_destroy (&f->ended);
+  cond_destroy (&f->changed);
   mutex_destroy (&f->lock);
   free (f);
 }
@@ -157,17 +165,6 @@ all_to_dirty_locked (struct flusher *f)
   dirty_move (f->unflushed[f->growing], f->dirty);
 }
 
-void
-flusher_session_end (struct flusher *f)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
-
-  assert (!f->alive);
-  while (f->running)
-    cond_wait (&f->ended, &f->lock);
-  all_to_dirty_locked (f);
-}
-
 /* w leads the next flush, for itself and all of the queue. */
 static void
 start_locked (struct flusher *f, struct flush_wait *w)
@@ -176,7 +173,7 @@ start_locked (struct flusher *f, struct flush_wait *w)
 
   assert (!f->running);
   f->running = true;
-  w->leader = true;
+  f->leader = w;
   for (p = &f->queue; *p; p = &(*p)->next)
     if (*p == w) {
       *p = w->next;
@@ -200,12 +197,11 @@ start_locked (struct flusher *f, struct flush_wait *w)
   };
 }
 
-/* The flush that w led has ended. */
+/* The flush in flight has ended. */
 static void
-finish (struct flusher *f, struct flush_wait *w, int result)
+finish_locked (struct flusher *f, int result)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
-  struct flush_wait *s, *next;
+  struct flush_wait *w = f->leader, *s, *next;
 
   if (result == 0 && !f->alive)
     result = -ENOTCONN;
@@ -231,45 +227,82 @@ finish (struct flusher *f, struct flush_wait *w, int result)
   f->sharers = NULL;
   w->result = result;
   w->done = true;
-  f->running = false;
-  cond_broadcast (&f->ended);
+  f->running = f->submitted = f->waited_for = false;
+  f->leader = NULL;
+  cond_broadcast (&f->changed);
+}
+
+/* Start it, and say that it can be waited for.  Gives up the lock. */
+static void
+lead_locked (struct flusher *f, struct flush_wait *w)
+{
+  struct target *target = f->target;
+
+  start_locked (f, w);
+  mutex_unlock (&f->lock);
+  target->ops->submit (target, &w->req);
+  mutex_lock (&f->lock);
+  f->submitted = true;
+  cond_broadcast (&f->changed);
+}
+
+/* Something is in flight: wait for it, for everybody; or for him who does.  May
+ * return before it has ended.  Gives up the lock.
+ */
+static void
+await_locked (struct flusher *f)
+{
+  struct target *target = f->target;
+  struct flush_wait *w = f->leader;
+  int r;
+
+  if (!f->submitted || f->waited_for) {
+    cond_wait (&f->changed, &f->lock);
+    return;
+  }
+  f->waited_for = true;
+  mutex_unlock (&f->lock);
+  r = target->ops->wait (target, &w->req);
+  mutex_lock (&f->lock);
+  finish_locked (f, r);
 }
 
 void
 flusher_begin (struct flusher *f, struct flush_wait *w)
 {
-  memset (w, 0, sizeof *w);
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
 
-    if (f->running) {
-      w->next = f->queue;
-      f->queue = w;
-      return;
-    }
-    start_locked (f, w);
+  memset (w, 0, sizeof *w);
+  if (f->running) {
+    w->next = f->queue;
+    f->queue = w;
   }
-  f->target->ops->submit (f->target, &w->req);
+  else
+    lead_locked (f, w);
 }
 
 int
 flusher_wait (struct flusher *f, struct flush_wait *w)
 {
-  if (!w->leader) {
-    {
-      ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
 
-      while (!w->done && f->running)
-        cond_wait (&f->ended, &f->lock);
-      if (w->done)
-        return w->result;
-      start_locked (f, w);
-    }
-    f->target->ops->submit (f->target, &w->req);
-  }
-
-  finish (f, w, f->target->ops->wait (f->target, &w->req));
+  while (!w->done)
+    if (f->running)
+      await_locked (f);
+    else
+      lead_locked (f, w);
   return w->result;
+}
+
+void
+flusher_session_end (struct flusher *f)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  assert (!f->alive);
+  while (f->running)
+    await_locked (f);
+  all_to_dirty_locked (f);
 }
 
 /* N first: that it was 0 at one moment, and `breaks` has not changed until a

@@ -31,7 +31,7 @@ struct flusher;
 /* Somebody who needs a flush; the caller's, usually on its stack. */
 struct flush_wait {
   struct flush_wait *next;
-  bool leader, done;
+  bool done;
   int result;
   struct target_req req;
 };

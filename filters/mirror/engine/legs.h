@@ -104,8 +104,8 @@ enum target_op { TARGET_READ, TARGET_WRITE, TARGET_ZERO, TARGET_TRIM,
 enum target_lane { LANE_TEE, LANE_COPY };
 
 /* One request to the target.  The submitter fills the first part, keeps the
- * struct and buf alive and untouched until target wait has returned, and
- * calls wait exactly once for every submit.
+ * struct and buf alive and untouched until target wait has returned.  Wait is
+ * called exactly once for every submit that has returned, by any thread.
  */
 struct target_req {
   enum target_op op;
