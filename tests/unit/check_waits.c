@@ -121,6 +121,12 @@ START_TEST (a_lock)
   ck_assert (!overdue (200 * TIMEOUT + TIMEOUT / 10 - 1));
   ck_assert (overdue (200 * TIMEOUT + TIMEOUT / 10));
   waits_end (w, &other);
+
+  /* Who flushes with it does: a flush may take long, but not for clients. */
+  waits_begin (w, &other, WAIT_FLUSH, START + 300 * TIMEOUT);
+  ck_assert (!overdue (300 * TIMEOUT + TIMEOUT / 10 - 1));
+  ck_assert (overdue (300 * TIMEOUT + TIMEOUT / 10));
+  waits_end (w, &other);
   waits_end (w, &lock);
 
   /* It has not waited for long itself. */

@@ -134,6 +134,26 @@ START_TEST (clients_that_feel_nothing_set_no_limit)
 }
 END_TEST
 
+/* Nothing was copied in that time: that is no reason not to limit it. */
+START_TEST (too_slow_without_copying)
+{
+  unsigned i;
+
+  run (1);
+  ck_assert_uint_ne (y.slow_ns, 0);
+  y.starting = false;
+  yield_look (&y, &sums, false, false, now += 4 * S);   /* a new window */
+  ck_assert_int_eq (y.phase, YIELD_COPY);
+  y.rate = 0;
+  for (i = 0; i < 100 && y.rate == 0; ++i) {
+    sums.clients.counts[bucket_of (100000)] += 20;
+    sums.clients.counts[bucket_of (400000)]++;
+    yield_look (&y, &sums, false, false, now += STEP);
+  }
+  ck_assert_uint_eq (y.rate, YIELD_LEAST);
+}
+END_TEST
+
 START_TEST (what_one_of_a_hundred_feels_is_allowed)
 {
   unsigned i;
@@ -249,6 +269,7 @@ main (void)
   tcase_add_checked_fixture (tc, setup, NULL);
   tcase_add_test (tc, without_clients_there_is_no_limit);
   tcase_add_test (tc, clients_that_feel_nothing_set_no_limit);
+  tcase_add_test (tc, too_slow_without_copying);
   tcase_add_test (tc, what_one_of_a_hundred_feels_is_allowed);
   tcase_add_test (tc, it_begins_slowly);
   tcase_add_test (tc, it_never_stops);

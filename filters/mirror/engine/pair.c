@@ -115,8 +115,10 @@ pair_source_acked (struct pair *p, const struct source *source,
 {
   if ((flags & LEG_FUA) || !source->can_flush)
     return;
-  if (source_flusher_acked (p->source_flusher, r, stamp) < 0)
+  if (source_flusher_acked (p->source_flusher, r, stamp) < 0) {
+    late_note (p->late, r, pair_now_ns (p));
     pair_mark_suspect (p, r);
+  }
 }
 
 void

@@ -65,7 +65,7 @@ scan_target (struct scan *s, struct range r)
       rest.end = rest.start + SCAN_WINDOW;
     s->stamp = flusher_stamp (s->p->flusher);
     if (t->can_extents)
-      t->ops->extents (t, rest, target_extent, s);
+      pair_ask_target (s->p, rest, target_extent, s);
     if (s->done == before) {
       /* No answer, or nonsense: it may be anything. */
       pair_mark (s->p, rest);

@@ -123,7 +123,7 @@ waits_progress (struct waits *w, uint64_t now_ns)
 bool
 waits_overdue (const struct waits *w, uint64_t now_ns, uint64_t timeout_ns)
 {
-  uint64_t longest[WAIT_FLUSH + 1] = { 0 }, ns, since, quiet, busy;
+  uint64_t longest[WAIT_FLUSH + 1] = { 0 }, ns, since, quiet, busy = 0;
   unsigned i;
 
   for (i = 0; i < SLOTS; ++i) {
@@ -139,8 +139,9 @@ waits_overdue (const struct waits *w, uint64_t now_ns, uint64_t timeout_ns)
   }
   quiet = atomic_load (&w->progress_ns);
   quiet = now_ns > quiet ? now_ns - quiet : 0;
-  busy = longest[WAIT_TARGET] > longest[WAIT_COPY] ? longest[WAIT_TARGET]
-    : longest[WAIT_COPY];
+  for (i = 0; i <= WAIT_FLUSH; ++i)
+    if (i != WAIT_SOURCE && i != WAIT_LOCK && longest[i] > busy)
+      busy = longest[i];
   return longest[WAIT_TARGET] >= timeout_ns ||
     (longest[WAIT_LOCK] >= timeout_ns && busy >= timeout_ns / LOCK_PART) ||
     (longest[WAIT_COPY] >= timeout_ns && quiet >= timeout_ns) ||

@@ -122,7 +122,7 @@ adapt (struct yield *y, const struct yield_sums *sums, uint64_t slow,
   if (is_too_slow (slow, n)) {
     y->starting = false;
     if (y->rate == 0 || y->rate > 2 * taken)
-      y->rate = taken;
+      y->rate = taken ? taken : 1;      /* 0 is no limit */
     y->rate -= y->rate / (slow * 25 > n ? 2 : 4);
   }
   /* A limit that is far from being reached need not grow. */
