@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format.h"
 #include "intent-help.h"
 
 /* The record cannot be written, but that everything may differ can. */
@@ -30,6 +31,25 @@ START_TEST (lost_goes_on)
   ck_assert (recorded (77));
   intent_end (in, regions (1, 3));
   intent_end (in, regions (100, 2));
+}
+END_TEST
+
+/* Both headers say so: when one rots the other does not bring back what W was
+ * before.
+ */
+START_TEST (lost_in_both_headers)
+{
+  int copy;
+
+  begin (regions (1, 1));
+  fake_fail (file, _i, 1);
+  begin (regions (2, 2));
+  ck_assert_uint_eq (told_lost, 1);
+  for (copy = 0; copy < 2; ++copy) {
+    fake_rot (file, copy * INTENT_HEADER_SIZE);
+    ck_assert (recorded (77));
+    fake_rot (file, copy * INTENT_HEADER_SIZE);
+  }
 }
 END_TEST
 
@@ -420,6 +440,7 @@ main (void)
   tcase_add_checked_fixture (tc, setup, teardown);
   tcase_set_timeout (tc, 120);
   tcase_add_loop_test (tc, lost_goes_on, 0, 2);
+  tcase_add_loop_test (tc, lost_in_both_headers, 0, 2);
   tcase_add_test (tc, gone_goes_on);
   tcase_add_test (tc, broken_fails_in_time);
   tcase_add_test (tc, failed_begin_is_not_active);

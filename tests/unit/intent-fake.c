@@ -235,6 +235,16 @@ fake_fail (struct fake *f, unsigned n, unsigned count)
 }
 
 void
+fake_rot (struct fake *f, uint64_t offset)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  f->cache[offset] ^= 0x55;
+  f->medium[offset] ^= 0x55;
+  f->older[offset] ^= 0x55;
+}
+
+void
 fake_block (struct fake *f, bool block)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);

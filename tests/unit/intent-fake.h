@@ -74,6 +74,9 @@ extern struct fake *fake_copy (struct fake *f);
  */
 extern void fake_fail (struct fake *f, unsigned n, unsigned count);
 
+/* A byte becomes another one, also on the medium; the second time what it was. */
+extern void fake_rot (struct fake *f, uint64_t offset);
+
 extern void fake_block (struct fake *f, bool block);
 extern void fake_wait_blocked (struct fake *f); /* until a sync waits */
 

@@ -148,7 +148,9 @@ give_up (struct intent *in)
   in->next.clean = false;
   /* Not the newest copy: were it torn, the one before would count. */
   r = write_copy (in, in->copy == 0 ? 1 : 0);
-  if (r < 0 && in->head.disk[0] == '\0') {
+  if (r == 0)
+    write_copy (in, 1 - in->copy);      /* the other one says too little now */
+  else if (in->head.disk[0] == '\0') {
     r = in->io->ops->destroy (in->io);
     gone = r == 0;
   }
