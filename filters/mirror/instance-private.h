@@ -57,8 +57,7 @@ struct instance {
   bool taking_file;             /* blockdev-mirror takes an intent file */
   struct thread watcher, quitter;
   char *target_uri;             /* of the job, without secrets */
-  char *job_uri;                /* with them */
-  char *disk_uri;               /* of the clients' disk after a pivot */
+  char *disk_uri;               /* of the clients' disk after a pivot, with them */
   char *file;                   /* path of the intent file, or NULL */
 };
 
@@ -87,7 +86,7 @@ extern int instance_start_pivoted (struct instance *in, const char *uri,
                                    struct target *target, char *error);
 
 /* Clients were given the target of the job: it is no target for the next. */
-extern void instance_note_pivot (struct instance *in);
+extern void instance_note_pivot (struct instance *in, const char *where);
 
 /* instance.c: mirror_config.event */
 extern void instance_event (void *opaque, const struct mirror_event *ev);

@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,23 +29,31 @@ where_is (const struct params *p, const char *uri)
 static void
 remember_target (struct instance *in, const struct params *p)
 {
-  char *public = target_public_uri (p->target), *whole = strdup (p->target);
+  char *public = target_public_uri (p->target);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
 
   free (in->target_uri);
   in->target_uri = public;
-  free (in->job_uri);
-  in->job_uri = whole;
+}
+
+static const char *
+uri_of (const char *where, unsigned *connections)
+{
+  char *end;
+
+  *connections = (unsigned) strtoul (where, &end, 10);
+  return end + 1;
 }
 
 void
-instance_note_pivot (struct instance *in)
+instance_note_pivot (struct instance *in, const char *where)
 {
+  unsigned connections;
+  char *uri = strdup (uri_of (where, &connections));
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
 
   free (in->disk_uri);
-  in->disk_uri = in->job_uri;
-  in->job_uri = NULL;
+  in->disk_uri = uri;
 }
 
 /* The reason in that line: of which URI is known to whoever asks. */
@@ -64,18 +73,19 @@ instance_reopen (void *opaque, const char *where,
                  const _Atomic bool *stop, struct target **target, char *why)
 {
   struct instance *in = opaque;
-  char error[TARGET_ERROR_MAX] = "", *uri;
-  unsigned connections = (unsigned) strtoul (where, &uri, 10);
+  char error[TARGET_ERROR_MAX] = "";
+  unsigned connections;
+  const char *uri = uri_of (where, &connections);
   bool connected;
   int r;
 
-  r = target_connect_unless (stop, uri + 1, connections, timeout_ns, target,
+  r = target_connect_unless (stop, uri, connections, timeout_ns, target,
                              error);
   connected = r == 0;
   if (r == 0)
     r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
   if (error[0])
-    explain (uri + 1, error, why);
+    explain (uri, error, why);
   if (r < 0 && (connected || target_is_unfit (r)))
     r = -EMEDIUMTYPE;
   if (r == 0)
@@ -222,6 +232,15 @@ instance_control_start (void *opaque, const struct params *p, char *error)
 
 /*-- the clients' disk, from the start ----------------------------------*/
 
+/* What its size was; 0: the file does not say, since there has been another
+ * target since.
+ */
+static uint64_t
+disk_size (const struct intent_head *head)
+{
+  return strcmp (head->disk, head->target) == 0 ? head->target_size : 0;
+}
+
 int
 instance_connect_disk (struct instance *in, const char *uri,
                        struct target **target, char *error)
@@ -235,6 +254,11 @@ instance_connect_disk (struct instance *in, const char *uri,
   if (r < 0)
     return r;
   r = target_check (*target, in->head->size, MIRROR_MAX_GRANULARITY, error);
+  if (r == 0 && disk_size (in->head) != 0 &&
+      disk_size (in->head) != (*target)->size)
+    r = refuse (error, "it has %" PRIu64 " bytes, the disk that clients had been "
+                "moved to %" PRIu64 "; serve that one, or delete the file if it "
+                "has grown", (*target)->size, disk_size (in->head));
   if (r < 0) {
     (*target)->ops->free (*target);
     *target = NULL;
@@ -254,7 +278,7 @@ instance_start_pivoted (struct instance *in, const char *uri,
   if (r == 0 && target)
     r = target_start (target);
   if (r == 0)
-    r = mirror_start_pivoted (in->mirror, where, target,
+    r = mirror_start_pivoted (in->mirror, where, disk_size (in->head), target,
                               UINT64_C (1000000000) * p->timeout_s);
   if (r < 0) {
     snprintf (error, PARAMS_ERROR_MAX, "%.200s: cannot be served: %s",

@@ -117,7 +117,7 @@ instance_event (void *opaque, const struct mirror_event *ev)
   char line[EVENTLOG_LINE_MAX];
 
   if (ev->kind == EVENT_PIVOTED)
-    instance_note_pivot (in);
+    instance_note_pivot (in, ev->where);
   if (eventlog_line (&in->eventlog, ev,
                      clock_monotonic.now_ns (&clock_monotonic), line))
     nbdkit_error ("%s", line);  /* nbdkit knows no other line that is seen */
@@ -308,7 +308,6 @@ instance_free (struct instance *in)
     nbdkit_next_context_close (in->next);
   }
   free (in->target_uri);
-  free (in->job_uri);
   free (in->disk_uri);
   free (in->file);
   params_clear (&in->first);

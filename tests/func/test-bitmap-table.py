@@ -353,6 +353,32 @@ def pivoted_unreachable(t):
     p.stop()
 
 
+def pivoted_another(t):
+    """A disk of another size answers in its place: it is not given to clients,
+    neither at once nor when the right one has been there."""
+    p = Pair(t)
+    pivot(t, p)
+    p.stop()
+    t.stop("target")
+    target = t.path("target.img")
+    os.truncate(target, SIZE + GRANULE)
+    p.serve("target", SIZE)
+    p.refused("mirror-target-timeout=1",
+              text="it has %d bytes, the disk that clients had been moved to %d"
+              % (SIZE + GRANULE, SIZE))
+    t.stop("target")
+    p.start("mirror-target-timeout=%d" % WAIT)
+    with t.qmp(timeout=WAIT) as q:
+        p.serve("target", SIZE)
+        q.wait_event("MIRROR_TARGET_STATE", WAIT, reason="its size is %d bytes, "
+                     "not %d any more" % (SIZE + GRANULE, SIZE))
+        t.stop("target")
+        os.truncate(target, SIZE)
+        p.serve("target", SIZE)
+        assert p.read(5, REGION) == b"moved"
+    p.stop()
+
+
 def mirror_after_pivot(t):
     """A mirror from the target on, to a third disk, is gone on with, too."""
     p = Pair(t)
@@ -568,9 +594,9 @@ def sizes(t):
 
 TESTS = (no_file, incremental, in_order, killed_after_sigterm, killed,
          of_another, granularity, ended, pivoted, pivoted_refuse,
-         pivoted_source, pivoted_unreachable, mirror_after_pivot, fenced,
-         swapped, connected_later, by_blockdev_mirror, bitmap_of_a_pivoted,
-         sizes)
+         pivoted_source, pivoted_unreachable, pivoted_another,
+         mirror_after_pivot, fenced, swapped, connected_later,
+         by_blockdev_mirror, bitmap_of_a_pivoted, sizes)
 
 for test in TESTS:
     if len(sys.argv) == 1 or test.__name__ in sys.argv[1:]:

@@ -165,19 +165,27 @@ def pivoted(t, s):
     s.qmp.command("block-job-complete", device="mirror")
     s.qmp.wait_event("MIRROR_PIVOTED", WAIT)
     s.qmp.wait(lambda q: q.job() is None, WAIT)
-    t.kill("target")
-    s.target(read_only=True)
     h = s.client()
-    # What finds out that it is lost.
-    h.aio_pread(nbd.Buffer(512), 0)
-    s.qmp.wait_event("MIRROR_TARGET_STATE", WAIT,
-                     reason="the export is read-only")
-    told(t, s, 0, "the export is read-only")
-    t.kill("target")
-    s.target()
-    s.qmp.wait_event("MIRROR_TARGET_STATE", WAIT, state="pivoted")
-    assert s.qmp.mirror()["target"]["reason"] is None
-    h.pread(512, 0)
+    larger = another(s, t, "larger", s.size + 65536)
+    for reason, start in (
+            ("the export is read-only", lambda: s.target(read_only=True)),
+            ("its size is %d bytes, not %d any more" % (s.size + 65536, s.size),
+             lambda: s.target(disk=larger)),
+            ("its minimum block size is 512, not 1 any more",
+             lambda: s.target("blocksize-policy", blocksize_minimum=512))):
+        refused = len(log(t, "target refused: "))
+        t.kill("target")
+        s.qmp.events.clear()
+        start()
+        # What finds out that it is lost.
+        h.aio_pread(nbd.Buffer(512), 0)
+        s.qmp.wait_event("MIRROR_TARGET_STATE", WAIT, reason=reason)
+        told(t, s, refused, reason)
+        t.kill("target")
+        s.target()
+        s.qmp.wait_event("MIRROR_TARGET_STATE", WAIT, state="pivoted")
+        assert s.qmp.mirror()["target"]["reason"] is None
+        h.pread(512, 0)
     h.shutdown()
     s.end()
 

@@ -3,12 +3,16 @@
 """A pivot that cannot be done in time, or fails, is not felt: clients were
 held for no longer than the limit, and the mirror goes on."""
 
+import contextlib
+import errno
 import os
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from mirrortest import SLOW, Test  # noqa: E402
+
+import nbd  # noqa: E402
 
 SIZE = 1 << 20
 
@@ -17,6 +21,14 @@ def ready(t, qmp):
     qmp.command("blockdev-mirror", job_id="m", sync="full",
                 target=t.uri("target"), copy_mode="write-blocking")
     qmp.wait(lambda q: q.job()["ready"], 30 * SLOW)
+
+
+@contextlib.contextmanager
+def client(t):
+    h = nbd.NBD()
+    h.connect_uri(t.uri("proxy"))
+    yield h
+    h.shutdown()
 
 
 def failing_flush(t):
@@ -78,6 +90,84 @@ def slow_drain(t):
     t.stop("target")
 
 
+def late_flush(t):
+    """The source's flush takes longer than clients may be held, and fails when
+    the job has been told to end."""
+    disk, armed, hang, began = map(t.path, ("source", "armed", "hang", "began"))
+    with open(disk, "wb") as f:
+        f.truncate(SIZE)
+    t.nbdkit("target", "memory", str(SIZE))
+    # Once armed the second flush, with clients held, is the one.
+    t.mirror("eval", "thread_model=echo parallel", "get_size=echo %d" % SIZE,
+             "pread=dd if=%s skip=$4 count=$3 iflag=skip_bytes,count_bytes"
+             % disk,
+             "pwrite=dd of=%s seek=$4 conv=notrunc oflag=seek_bytes" % disk,
+             "can_write=exit 0", "can_flush=exit 0", "can_fua=echo native",
+             "flush=test -e {0} || exit 0; mkdir {0}/one 2>&- && exit 0; "
+             "touch {2}; while test -e {1}; do sleep 0.05; done; "
+             "rm -r {0}; echo EIO it is lost >&2; exit 1".format(armed, hang, began),
+             "mirror-max-pause=300")
+    load = t.load("load", "--depth=1", "--max-size=4K", "--seed=4",
+                  "--weights=write=1", "--ops=0")
+    load.more(5)
+    with t.qmp() as qmp:
+        ready(t, qmp)
+        with open(hang, "w", encoding="ascii"):
+            pass
+        os.mkdir(armed)
+        qmp.command("job-complete", id="m")
+        event = qmp.wait_event("MIRROR_SWITCH_FAILED", 60 * SLOW)
+        assert "longer than max-pause" in event["data"]["error"], event
+        assert os.path.exists(began)
+        qmp.command("block-job-cancel", device="m", force=True)
+        # The job lets its target go before it waits for the flush.
+        t.stop("target")
+        os.unlink(hang)
+        qmp.wait(lambda q: q.job() is None, 60 * SLOW)
+    load.more(5)
+    # Whoever flushes next is told.
+    with client(t) as h:
+        try:
+            h.flush()
+            assert False, "the failure of the flush is told to nobody"
+        except nbd.Error as e:
+            assert e.errnum == errno.EIO, e
+    load.stop()
+    t.stop("proxy")
+
+
+def resting_tee(t):
+    """After an error of the target nothing is teed for a while.  A switch need
+    not wait for that."""
+    fail, disk = t.path("fail2"), t.path("disk2")
+    with open(disk, "wb") as f:
+        f.truncate(SIZE)
+    t.nbdkit("target", "eval", "thread_model=echo parallel",
+             "get_size=echo %d" % SIZE,
+             "pread=dd if=%s skip=$4 count=$3 iflag=skip_bytes,count_bytes"
+             % disk,
+             "pwrite=test ! -e %s || { echo EIO no >&2; exit 1; }; "
+             "dd of=%s seek=$4 conv=notrunc oflag=seek_bytes" % (fail, disk),
+             "can_write=exit 0", "can_flush=exit 0", "flush=exit 0")
+    t.mirror("-D", "mirror.backoff_ms=%d" % (600000 * SLOW), "memory",
+             str(SIZE), "mirror-on-target-error=ignore")
+    with t.qmp() as qmp, client(t) as h:
+        ready(t, qmp)
+        with open(fail, "w", encoding="ascii"):
+            pass
+        h.pwrite(b"x" * 512, 0)
+        qmp.wait(lambda q: not q.mirror()["job"]["teeing"], 30 * SLOW)
+        os.unlink(fail)
+        qmp.wait(lambda q: q.mirror()["dirty-bytes"] == 0, 60 * SLOW)
+        assert not qmp.mirror()["job"]["teeing"]
+        h.pwrite(b"y" * 512, 65536)
+        qmp.command("job-complete", id="m")
+        qmp.wait_event("MIRROR_PIVOTED", 60 * SLOW)
+        assert h.pread(1, 0) + h.pread(1, 65536) == b"xy"
+    t.stop("proxy")
+    t.stop("target")
+
+
 def lost_target(t):
     """Before the switch: nothing is felt.  After it: requests fail."""
     t.nbdkit("target", "memory", str(SIZE))
@@ -99,4 +189,6 @@ def lost_target(t):
 with Test() as t:
     failing_flush(t)
     slow_drain(t)
+    late_flush(t)
+    resting_tee(t)
     lost_target(t)

@@ -139,8 +139,8 @@ give_disk (struct sim *sim, const struct intent_head *head)
   if (sched_percent (50))
     ft = fake_target_new (w, true);
   sim->any_block = !ft;
-  if (mirror_start_pivoted (sim->m, head->disk, ft ? &ft->target : NULL,
-                            SECOND) != 0)
+  if (mirror_start_pivoted (sim->m, head->disk, w->target_size,
+                            ft ? &ft->target : NULL, SECOND) != 0)
     abort ();
 }
 

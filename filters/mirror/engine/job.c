@@ -308,6 +308,7 @@ wind_up (struct job *job)
   copiers_run (job->copiers, false);
   gate_wait_job (m->gate, job);
   verifier_end (job->verifier);         /* it wakes copiers */
+  switch_free (job);                    /* ... and so does a flush that fails */
   copiers_free (job->copiers);
 
   mutex_lock (&m->lock);
@@ -318,7 +319,6 @@ wind_up (struct job *job)
   mutex_unlock (&m->lock);
   if (job->have_grace)
     thread_join (&job->grace);
-  switch_free (job);
 
   mutex_lock (&m->lock);
   job->pair.target = NULL;      /* status looks at it */

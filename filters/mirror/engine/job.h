@@ -192,6 +192,7 @@ struct mirror {
     uint64_t drain_ns;          /* how long it took from the first held */
     bool expired;               /* the last one; nobody has been told yet */
   } hold;
+  bool fencing;                 /* a mirror_fence is under way: one at a time */
   struct thread thread;
   bool have_thread;             /* to be joined */
   bool left_late;               /* of the job before, or of the process before,

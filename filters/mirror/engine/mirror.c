@@ -45,13 +45,13 @@ mirror_use_intent (struct mirror *m, struct intent *intent)
 }
 
 int
-mirror_start_pivoted (struct mirror *m, const char *where,
+mirror_start_pivoted (struct mirror *m, const char *where, uint64_t size,
                       struct target *target, uint64_t timeout_ns)
 {
   struct pivoted *p;
   int r;
 
-  p = switch_new_disk (m, where, timeout_ns, target, &r);
+  p = switch_new_disk (m, where, size, timeout_ns, target, &r);
   if (!p)
     return r;
   {

@@ -61,7 +61,7 @@ enum mirror_event_kind {
   EVENT_JOB_ERROR,              /* id, write, err, range */
   EVENT_TARGET_STATE,           /* target_state, error (the reason) or NULL */
   EVENT_SYNCED,                 /* synced */
-  EVENT_PIVOTED,                /* pause_ns */
+  EVENT_PIVOTED,                /* pause_ns, where */
   EVENT_SWITCH_FAILED,          /* operation, error, pause_ns */
   EVENT_RELEASED,               /* error (the reason), held_ns */
   EVENT_FENCED,                 /* synced (enabled) */
@@ -99,6 +99,7 @@ struct mirror_event {
   bool synced;
   const char *operation;        /* "pivot", "detach" */
   uint64_t pause_ns, held_ns;
+  const char *where;            /* the clients' disk, as for config.reopen */
   const struct mirror_verify_status *verify;
 };
 
@@ -147,12 +148,13 @@ extern void mirror_free (struct mirror *m);
 extern int mirror_use_intent (struct mirror *m, struct intent *intent);
 
 /* Before the first request and job: clients have been moved to this disk.
- * where: for config.reopen.  target NULL: there is no session yet.  timeout_ns:
- * how long requests wait when there is none.  Takes over target when it
- * succeeds.  0 or -errno.
+ * where: for config.reopen.  size: of the export, bytes; 0: any.  target NULL:
+ * there is no session yet.  timeout_ns: how long requests wait when there is
+ * none.  Takes over target when it succeeds.  0 or -errno.
  */
 extern int mirror_start_pivoted (struct mirror *m, const char *where,
-                                 struct target *target, uint64_t timeout_ns);
+                                 uint64_t size, struct target *target,
+                                 uint64_t timeout_ns);
 
 /*-- data ---------------------------------------------------------------*/
 

@@ -31,6 +31,7 @@ struct pivoted {
   _Atomic uint64_t timeout_ns;  /* config's, for reopen */
   bool several;                 /* connections */
   bool coherent;                /* ... which agree after a flush */
+  struct pivoted_facts facts;   /* the thread's */
   struct thread thread;
   _Atomic bool stop;            /* quit or give_up: do not open it any more */
 
@@ -162,11 +163,13 @@ replace_session (struct pivoted *p, struct target *old)
     old = NULL;
     r = -ENOTCONN;
     if (p->config.reopen)
-      r = p->config.reopen (p->config.reopen_opaque, p->where,
+      r = p->config.reopen (p->config.reopen_opaque, p->where, &p->facts,
                             &p->timeout_ns, &p->stop, &target);
     mutex_lock (&p->lock);
-    if (r == 0)
+    if (r == 0) {
+      p->facts.size = target->size;
       break;
+    }
     until = clock->now_ns (clock) + delay;
     delay = delay * 2 < REOPEN_MAX_NS ? delay * 2 : REOPEN_MAX_NS;
     while (!p->quit && !p->give_up &&
@@ -345,22 +348,18 @@ end_fua (struct pivoted *p, int r)
 static int
 change (struct pivoted *p, struct target_req *req)
 {
-  const bool fua = req->flags & LEG_FUA;
+  const bool fua = req->flags & LEG_FUA, locked = p->source.block > 1;
+  const uint64_t until = deadline (p);  /* not longer for who queues first */
   struct range range = { req->offset, req->offset + req->count };
   struct rangelock lk;
   struct target *t;
-  uint32_t block;
   int r;
 
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
-    block = p->target ? p->target->block : TARGET_MAX_BLOCK;
-  }
-  if (block > 1)
+  if (locked)
     rangelock_lock (p->locks, &lk, range_outer (range, TARGET_MAX_BLOCK,
                                                 p->config.size));
-  r = once (p, req, deadline (p), &t);
-  if (block > 1)
+  r = once (p, req, until, &t);
+  if (locked)
     rangelock_unlock (p->locks, &lk);
   if (r == 0 && fua && !(req->flags & LEG_FUA))
     r = flush_unasked (p);
@@ -460,6 +459,8 @@ describe (struct pivoted *p, struct target *target)
     .can_flush = p->config.can_flush, .can_extents = true,
   };
   p->target = target;
+  p->facts.size = target ? target->size : p->config.disk_size;
+  p->facts.block = target ? target->block : TARGET_MAX_BLOCK;
   if (!target) {
     p->acked = !p->config.can_flush;
     p->several = true;

@@ -29,16 +29,25 @@
 
 struct pivoted;
 
+/* What the disk was like; another one that answers in its place is refused. */
+struct pivoted_facts {
+  uint64_t size;                /* of the export, bytes; 0: not known */
+  uint32_t block;               /* the least it takes, at most */
+};
+
 struct pivoted_config {
   struct clock *clock;
   uint64_t size;                /* of the disk, at most the target's; bytes */
   uint64_t timeout_ns;          /* how long a request waits for a session */
   bool can_flush;               /* what is taken for granted without one */
+  uint64_t disk_size;           /* ... and the export's size; 0: any */
 
-  /* Connect to the same export again; started, ready for requests.  Returns 0
-   * and *target, or -errno.  May block for *timeout_ns.  NULL: impossible.
+  /* Connect to the same export again, which is as *was; started, ready for
+   * requests.  Returns 0 and *target, or -errno.  May block for *timeout_ns.
+   * NULL: impossible.
    */
   int (*reopen) (void *opaque, const char *where,
+                 const struct pivoted_facts *was,
                  const _Atomic uint64_t *timeout_ns,
                  const _Atomic bool *stop, struct target **target);
   void *reopen_opaque;

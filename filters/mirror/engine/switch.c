@@ -10,6 +10,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,16 +24,27 @@
  */
 #define LITTLE (UINT64_C (1) << 20)
 
+/* Nobody writes while the gate is held and drained, so that it does not matter
+ * whether what is written is teed; it is not while the target is given time after
+ * errors (job-regime.c).
+ */
+static bool
+nothing_is_left (struct job *job)
+{
+  return reasons_none (&job->pair.reasons, false);
+}
+
 static bool
 may_begin (struct job *job)
 {
+  const uint64_t granularity = job->pair.granularity;
   struct progress pr;
 
-  if (reasons_none (&job->pair.reasons, true))
+  if (nothing_is_left (job))
     return true;
   pr = job_progress (job);
-  return pr.dirty + pr.claimed <= LITTLE && pr.suspect == 0 &&
-    pr.unscanned == 0;
+  return pr.dirty + pr.claimed <= (LITTLE > granularity ? LITTLE : granularity)
+    && pr.suspect == 0 && pr.unscanned == 0;
 }
 
 int
@@ -99,7 +111,7 @@ wait_none (struct job *job, uint64_t deadline_ns)
   int r = 0;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-  while (r == 0 && !reasons_none (&job->pair.reasons, true))
+  while (r == 0 && !nothing_is_left (job))
     r = wait_locked (job, deadline_ns);
   return r;
 }
@@ -173,7 +185,7 @@ halt (struct job *job, uint64_t deadline_ns, const char **why)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
   if (job->cancel)
     return -ECANCELED;
-  return reasons_none (&job->pair.reasons, true) && job->online && !job->lost
+  return nothing_is_left (job) && job->online && !job->lost
     ? 0 : -ENOTCONN;
 }
 
@@ -258,9 +270,27 @@ on_pivoted_changed (void *opaque, int err, bool forgot)
                 err ? error_text (-err) : NULL, false);
 }
 
+/* Is it the disk that clients had, as far as it says?  Else the reason is in why.
+ */
+static bool
+is_the_disk (const struct pivoted_facts *was, const struct target *t,
+             char *why)
+{
+  if (was->size != 0 && t->size != was->size)
+    snprintf (why, MIRROR_REASON_MAX, "its size is %" PRIu64 " bytes, not %"
+              PRIu64 " any more", t->size, was->size);
+  else if (t->block > was->block)
+    snprintf (why, MIRROR_REASON_MAX, "its minimum block size is %" PRIu32
+              ", not %" PRIu32 " any more", t->block, was->block);
+  else
+    return true;
+  return false;
+}
+
 static int
-reopen (void *opaque, const char *where, const _Atomic uint64_t *timeout_ns,
-        const _Atomic bool *stop, struct target **target)
+reopen (void *opaque, const char *where, const struct pivoted_facts *was,
+        const _Atomic uint64_t *timeout_ns, const _Atomic bool *stop,
+        struct target **target)
 {
   struct mirror *m = opaque;
   char why[MIRROR_REASON_MAX] = "";
@@ -270,6 +300,11 @@ reopen (void *opaque, const char *where, const _Atomic uint64_t *timeout_ns,
     return -ENOTCONN;
   r = m->config.reopen (m->config.event_opaque, where, timeout_ns, stop,
                         target, why);
+  if (r == 0 && !is_the_disk (was, *target, why)) {
+    (*target)->ops->free (*target);
+    *target = NULL;
+    r = -EMEDIUMTYPE;
+  }
   if (r == 0)
     mirror_watch (m, *target);
   else if (r == -EMEDIUMTYPE)
@@ -278,13 +313,13 @@ reopen (void *opaque, const char *where, const _Atomic uint64_t *timeout_ns,
 }
 
 struct pivoted *
-switch_new_disk (struct mirror *m, const char *where, uint64_t timeout_ns,
-                 struct target *target, int *err)
+switch_new_disk (struct mirror *m, const char *where, uint64_t size,
+                 uint64_t timeout_ns, struct target *target, int *err)
 {
   const struct pivoted_config config = {
     .clock = m->config.clock, .size = m->config.size,
     .timeout_ns = timeout_ns, .can_flush = m->config.told_flush,
-    .reopen = reopen, .reopen_opaque = m, .where = where,
+    .disk_size = size, .reopen = reopen, .reopen_opaque = m, .where = where,
     .changed = on_pivoted_changed, .opaque = m,
   };
 
@@ -344,8 +379,8 @@ give_target (struct job *job, const char **why)
   *why = "told to by a failpoint";
   if (r < 0)
     return r;
-  p = switch_new_disk (m, job->where, atomic_load (&job->timeout_ns), target,
-                       &r);
+  p = switch_new_disk (m, job->where, target->size,
+                       atomic_load (&job->timeout_ns), target, &r);
   *why = "out of memory or threads";
   if (!p)
     return r;
@@ -460,7 +495,7 @@ failed (struct job *job, enum halt_kind kind, int err, const char *why,
 bool
 switch_try (struct job *job, enum halt_kind kind)
 {
-  struct mirror_event ev = { .kind = EVENT_PIVOTED };
+  struct mirror_event ev = { .kind = EVENT_PIVOTED, .where = job->where };
   uint64_t began_ns = 0;
   const char *why = NULL;
   bool gone;

@@ -26,6 +26,7 @@ extern bool switch_try (struct job *job, enum halt_kind kind);
 
 /* A disk for clients; see pivoted.h. */
 extern struct pivoted *switch_new_disk (struct mirror *m, const char *where,
+                                        uint64_t size,
                                         uint64_t timeout_ns,
                                         struct target *target, int *err);
 

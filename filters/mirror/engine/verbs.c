@@ -401,23 +401,27 @@ mirror_release (struct mirror *m, uint64_t *held_ns)
   return r;
 }
 
+static bool
+is_held (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  return m->hold.since_ns != 0;
+}
+
 /* Requests look at the flag after they have entered, so when those that were
  * inside have left, none that saw the gate without the fence is left.  The file
  * never says less than what has been answered.
  */
-int
-mirror_fence (struct mirror *m, bool enable, bool force)
+static int
+fence (struct mirror *m, bool enable, bool force)
 {
   struct mirror_event ev = { .kind = EVENT_FENCED, .synced = enable };
   struct clock *clock = m->config.clock;
-  bool held, was;
+  bool was;
   int r = 0;
 
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-    held = m->hold.since_ns != 0;
-  }
-  if (enable && !force && !held)
+  if (enable && !force && !is_held (m))
     return -EPERM;
   if (!enable && m->intent && intent_fence (m->intent, false) < 0)
     return -EIO;
@@ -426,11 +430,37 @@ mirror_fence (struct mirror *m, bool enable, bool force)
   else
     was = atomic_fetch_and (&m->refuse, ~(unsigned) REFUSE_FENCED) &
       REFUSE_FENCED;
-  if (enable && !held)
+  /* Looked at after the flag is there: a barrier that ends between the two has
+   * let requests in that have not seen it.
+   */
+  if (enable && !is_held (m))
     r = gate_flush (m->gate, clock, clock->now_ns (clock) + FENCE_NS);
   if (enable && m->intent && intent_fence (m->intent, true) < 0)
     r = -EIO;
   if (was != enable && m->config.event)
     m->config.event (m->config.event_opaque, &ev);
+  return r;
+}
+
+/* One at a time: what the file says and what the flag says must be of the same
+ * one.
+ */
+int
+mirror_fence (struct mirror *m, bool enable, bool force)
+{
+  int r;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+    while (m->fencing)
+      cond_wait (&m->hold_changed, &m->lock);
+    m->fencing = true;
+  }
+  r = fence (m, enable, force);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  m->fencing = false;
+  cond_broadcast (&m->hold_changed);
   return r;
 }
