@@ -27,7 +27,8 @@ part ()
     wake) echo 400 ;;
     # Races that need two rare things at once.
     zeroes-late|is-zero) echo 400 ;;
-    pause|pivot-back|pivot-lost|verify-ends|skip) echo 200 ;;
+    pivot-lost) echo 800 ;;
+    pause|pivot-back|verify-ends|skip) echo 200 ;;
     # Holes of the protocol need certain steps in a row.
     H13) echo 25 ;;
     # Of a restart, too, at a certain moment.

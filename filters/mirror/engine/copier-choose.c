@@ -108,16 +108,25 @@ cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
   return true;
 }
 
-/* Ask the source what is at r.start, then cut.  Gives up the lock. */
+/* Ask the source what is at r.start, then cut.  Gives up the lock.  One asks,
+ * since all want to know the same; the others find out, and return false.
+ */
 static bool
 ask_and_cut_locked (struct copiers *c, struct copier *cp, struct range *r,
                     enum extent_kind *kind)
 {
   struct hint *old;
 
+  if (c->asking) {
+    cond_wait (&c->asked, &c->lock);
+    return false;
+  }
+  c->asking = true;
   mutex_unlock (&c->lock);
   hint_ask (cp->hint, c->source, r->start, c->p->size);
   mutex_lock (&c->lock);
+  c->asking = false;
+  cond_broadcast (&c->asked);
   old = c->hint;
   c->hint = cp->hint;
   cp->hint = old;

@@ -59,6 +59,8 @@ struct copiers {
   uint64_t rounds;              /* how often the cursor has come to the end */
   struct hint *hint;            /* the newest; each copier has a spare one */
   uint64_t hint_ns;             /* when the source said that */
+  bool asking;                  /* somebody is getting a newer one */
+  struct cond asked;            /* no more */
 };
 
 /* Block until there is a piece to copy; it counts as busy then.  Returns false

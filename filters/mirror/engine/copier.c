@@ -239,6 +239,7 @@ copiers_new (struct pair *p, struct source *source,
   cond_init (&c->wake);
   cond_init (&c->turn);
   cond_init (&c->quiet);
+  cond_init (&c->asked);
   copy_rate_init (&c->rate, params->speed, now);
   retry_init (&c->retry, now);
 
@@ -271,6 +272,7 @@ copiers_free (struct copiers *c)
   }
   free (c->copier);
   free (c->hint);
+  cond_destroy (&c->asked);
   cond_destroy (&c->quiet);
   cond_destroy (&c->turn);
   cond_destroy (&c->wake);

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See scan.h. */
+/* See scan.h.
+ *
+ * The disk is cut into windows, and two threads take every second one: while the
+ * source answers one of them, the target can answer the other.  Servers may need
+ * a while for that, and it is all that a copy of a sparse disk takes.
+ */
 
 #include <config.h>
 
@@ -7,15 +12,24 @@
 
 #include "scan.h"
 
-/* What one request to a leg asks for at most: NBD's lengths have 32 bits, and
- * a cancel should not wait long.  Aligned, so that no extent is cut oddly.
- */
-#define SCAN_WINDOW (UINT64_C (2) << 30)
+#define THREADS 2u
 
+/* What one request to a leg asks for at most: NBD's lengths have 32 bits, and
+ * a cancel should not wait long.  Aligned, so that no extent is cut oddly.  Of a
+ * disk that is not so large each thread gets some.
+ */
+#define WINDOW_MAX (UINT64_C (2) << 30)
+#define WINDOWS_MIN (2 * THREADS)
+
+/* Of one thread. */
 struct scan {
   struct pair *p;
+  struct source *source;
   const _Atomic bool *stop;
+  uint64_t start;               /* of the first window */
+  uint64_t window;              /* bytes of one */
   uint64_t done;                /* both sides are known up to here */
+  uint64_t told;                /* ... which is so known to others */
   uint64_t stamp;               /* taken before the target was asked */
 };
 
@@ -61,8 +75,6 @@ scan_target (struct scan *s, struct range r)
     if (atomic_load (s->stop))
       return -ECANCELED;
     before = s->done;
-    if (range_len (rest) > SCAN_WINDOW)
-      rest.end = rest.start + SCAN_WINDOW;
     s->stamp = flusher_stamp (s->p->flusher);
     if (t->can_extents)
       pair_ask_target (s->p, rest, target_extent, s);
@@ -75,11 +87,12 @@ scan_target (struct scan *s, struct range r)
   return 0;
 }
 
-/* Everything before s->done has been marked or is equal. */
+/* Everything in the window before s->done has been marked or is equal. */
 static void
 scanned (struct scan *s)
 {
-  atomic_store (&s->p->counters.unscanned_bytes, s->p->size - s->done);
+  atomic_fetch_sub (&s->p->counters.unscanned_bytes, s->done - s->told);
+  s->told = s->done;
 }
 
 static int
@@ -101,30 +114,60 @@ source_extent (void *opaque, struct range r, enum extent_kind kind)
   return err < 0 || atomic_load (s->stop) ? -ECANCELED : 0;
 }
 
+static void
+scan_window (struct scan *s, struct range r)
+{
+  s->done = s->told = r.start;
+  while (s->done < r.end && !atomic_load (s->stop)) {
+    const uint64_t before = s->done;
+    const struct range rest = { before, r.end };
+
+    s->stamp = flusher_stamp (s->p->flusher);
+    if (s->source->can_extents)
+      s->source->ops->extents (s->source, rest, source_extent, s);
+    if (s->done == before && !atomic_load (s->stop)) {
+      pair_mark (s->p, rest);
+      s->done = rest.end;
+      scanned (s);
+    }
+  }
+}
+
+static void
+scan_main (void *vp)
+{
+  struct scan *s = vp;
+  const uint64_t size = s->p->size, window = s->window;
+  uint64_t start;
+
+  for (start = s->start; start < size && !atomic_load (s->stop);
+       start += THREADS * window)
+    scan_window (s, (struct range) {
+        start, size - start < window ? size : start + window });
+}
+
 int
 scan_full (struct pair *p, struct source *source, const _Atomic bool *stop)
 {
-  struct scan s = { .p = p, .stop = stop };
-  uint64_t before;
+  struct scan s[THREADS];
+  struct thread thread[THREADS];
+  bool started[THREADS] = { false };
+  uint64_t window = WINDOW_MAX;
+  unsigned i;
 
-  while (s.done < p->size) {
-    struct range rest = { s.done, p->size };
-
-    if (atomic_load (stop))
-      return -ECANCELED;
-    before = s.done;
-    s.stamp = flusher_stamp (p->flusher);
-    if (range_len (rest) > SCAN_WINDOW)
-      rest.end = round_down_p2 (rest.start, SCAN_WINDOW) + SCAN_WINDOW;
-    if (source->can_extents)
-      source->ops->extents (source, rest, source_extent, &s);
-    if (atomic_load (stop))
-      return -ECANCELED;
-    if (s.done == before) {
-      pair_mark (p, rest);
-      s.done = rest.end;
-      scanned (&s);
-    }
-  }
-  return 0;
+  while (window > p->granularity && window * WINDOWS_MIN > p->size)
+    window /= 2;
+  for (i = 0; i < THREADS; ++i)
+    s[i] = (struct scan) { .p = p, .source = source, .stop = stop,
+                           .start = i * window, .window = window };
+  for (i = 1; i < THREADS; ++i)
+    started[i] = s[i].start < p->size &&
+      thread_start (&thread[i], "mirror-scan", scan_main, &s[i]) == 0;
+  for (i = 0; i < THREADS; ++i)
+    if (!started[i])
+      scan_main (&s[i]);
+  for (i = 1; i < THREADS; ++i)
+    if (started[i])
+      thread_join (&thread[i]);
+  return atomic_load (stop) ? -ECANCELED : 0;
 }
