@@ -325,7 +325,7 @@ cut_piece (struct comparer *c, struct range *r)
 
   if (r->start >= c->read_until) {
     if (!hint_look (&c->hint, r->start, &extent, &kind)) {
-      hint_ask (&c->hint, c->source, r->start, p->size);
+      hint_ask (&c->hint, c->source, hint_window (r->start, p->size));
       hint_look (&c->hint, r->start, &extent, &kind);
     }
     if (extent.end < p->size)

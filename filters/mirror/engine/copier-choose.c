@@ -83,9 +83,37 @@ unit_locked (const struct copiers *c)
     ? GENTLE_UNIT : c->unit;
 }
 
+/* What is known of the source there, but for what has not been asked lately:
+ * where there was a hole much is taken at once, and if data has come there
+ * meanwhile clients would wait for all of it.
+ */
+static bool
+look_locked (struct copiers *c, uint64_t at, struct range *extent,
+             enum extent_kind *kind)
+{
+  const uint64_t now = c->p->clock->now_ns (c->p->clock);
+  unsigned i;
+
+  for (i = 0; i < HINTS; ++i)
+    if (now - c->hints[i].ns <= HINT_FRESH_NS &&
+        hint_look (c->hints[i].hint, at, extent, kind))
+      return true;
+  return false;
+}
+
+void
+copiers_note_extents (struct copiers *c, const struct hint *h)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+  const unsigned i = 1 + c->next_hint;
+
+  c->next_hint = (c->next_hint + 1) % (HINTS - 1);
+  hint_copy (c->hints[i].hint, h);
+  c->hints[i].ns = c->p->clock->now_ns (c->p->clock);
+}
+
 /* Cut the candidate to what one piece may be.  Returns false if nothing is
- * known of the source there, or not lately: where there was a hole much is taken
- * at once, and if data has come there meanwhile clients would wait for all of it.
+ * known of the source there.
  */
 static bool
 cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
@@ -93,8 +121,7 @@ cut_locked (struct copiers *c, struct range *r, enum extent_kind *kind)
   uint64_t gran = c->p->granularity, end, unit;
   struct range extent;
 
-  if (c->p->clock->now_ns (c->p->clock) - c->hint_ns > HINT_FRESH_NS ||
-      !hint_look (c->hint, r->start, &extent, kind))
+  if (!look_locked (c, r->start, &extent, kind))
     return false;
   end = extent.end >= c->p->size ? c->p->size
     : round_down_p2 (extent.end, gran);
@@ -123,14 +150,14 @@ ask_and_cut_locked (struct copiers *c, struct copier *cp, struct range *r,
   }
   c->asking = true;
   mutex_unlock (&c->lock);
-  hint_ask (cp->hint, c->source, r->start, c->p->size);
+  hint_ask (cp->hint, c->source, hint_window (r->start, c->p->size));
   mutex_lock (&c->lock);
   c->asking = false;
   cond_broadcast (&c->asked);
-  old = c->hint;
-  c->hint = cp->hint;
+  old = c->hints[0].hint;
+  c->hints[0].hint = cp->hint;
   cp->hint = old;
-  c->hint_ns = c->p->clock->now_ns (c->p->clock);
+  c->hints[0].ns = c->p->clock->now_ns (c->p->clock);
   return cut_locked (c, r, kind);
 }
 

@@ -25,6 +25,8 @@ struct copier {
   struct hint *hint;            /* spare, for asking without the lock */
 };
 
+#define HINTS 3
+
 /* So long a hint is believed. */
 #define HINT_FRESH_NS UINT64_C (1000000000)
 
@@ -57,8 +59,12 @@ struct copiers {
   uint64_t full_due_ns;
   uint64_t cursor;
   uint64_t rounds;              /* how often the cursor has come to the end */
-  struct hint *hint;            /* the newest; each copier has a spare one */
-  uint64_t hint_ns;             /* when the source said that */
+  struct {
+    struct hint *hint;
+    uint64_t ns;                /* when the source said that */
+  } hints[HINTS];               /* the first: what a copier has asked; each has a
+                                 * spare one; the others: the scan's latest */
+  unsigned next_hint;           /* which of those is the oldest */
   bool asking;                  /* somebody is getting a newer one */
   struct cond asked;            /* no more */
 };

@@ -167,11 +167,14 @@ static int
 start_threads (struct copiers *c, unsigned threads)
 {
   char name[32];
+  unsigned i;
   int r;
 
   c->copier = calloc (threads, sizeof *c->copier);
-  c->hint = calloc (1, sizeof *c->hint);
-  if (!c->copier || !c->hint)
+  for (i = 0; i < HINTS; ++i)
+    if ((c->hints[i].hint = calloc (1, sizeof *c->hints[i].hint)) == NULL)
+      return -ENOMEM;
+  if (!c->copier)
     return -ENOMEM;
   while (c->threads < threads) {
     struct copier *cp = &c->copier[c->threads];
@@ -271,7 +274,8 @@ copiers_free (struct copiers *c)
     free (c->copier[i].hint);
   }
   free (c->copier);
-  free (c->hint);
+  for (i = 0; i < HINTS; ++i)
+    free (c->hints[i].hint);
   cond_destroy (&c->asked);
   cond_destroy (&c->quiet);
   cond_destroy (&c->turn);

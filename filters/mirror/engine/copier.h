@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "legs.h"
+#include "hint.h"
 #include "pair.h"
 
 struct copiers;
@@ -54,6 +55,9 @@ extern void copiers_set_speed (struct copiers *c, uint64_t bytes_per_s);
 extern void copiers_hurry (struct copiers *c, bool hurry);
 
 /* At least a granule; pieces that are being copied are not affected. */
+/* What the source is like somewhere: whoever copies there soon need not ask. */
+extern void copiers_note_extents (struct copiers *c, const struct hint *h);
+
 extern void copiers_set_buf_size (struct copiers *c, uint64_t bytes);
 
 /* D has grown.  Cheap when no copier sleeps. */

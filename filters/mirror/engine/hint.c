@@ -3,10 +3,9 @@
 
 #include <config.h>
 
-#include "hint.h"
+#include <string.h>
 
-/* How far to ask at once. */
-#define HINT_WINDOW (UINT64_C (1) << 30)
+#include "hint.h"
 
 static int
 add_extent (void *opaque, struct range r, enum extent_kind kind)
@@ -29,17 +28,22 @@ add_extent (void *opaque, struct range r, enum extent_kind kind)
 }
 
 void
-hint_ask (struct hint *h, struct source *source, uint64_t at, uint64_t size)
+hint_copy (struct hint *to, const struct hint *from)
 {
-  struct range window = { at, at + HINT_WINDOW };
+  to->start = from->start;
+  to->end = from->end;
+  to->count = from->count;
+  memcpy (to->extents, from->extents, from->count * sizeof from->extents[0]);
+}
 
-  if (window.end > size)
-    window.end = size;
-  h->start = h->end = at;
+void
+hint_ask (struct hint *h, struct source *source, struct range window)
+{
+  h->start = h->end = window.start;
   h->count = 0;
   if (source->can_extents)
     source->ops->extents (source, window, add_extent, h);
-  if (h->end == at)
+  if (h->end == window.start)
     add_extent (h, window, EXTENT_DATA);
 }
 

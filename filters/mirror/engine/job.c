@@ -185,9 +185,16 @@ rest (struct job *job, bool settled, enum halt_kind seen)
 }
 
 static void
+tell_copiers (void *opaque, const struct hint *extents)
+{
+  copiers_note_extents (opaque, extents);
+}
+
+static void
 scan (struct job *job)
 {
-  if (scan_full (&job->pair, job->source, &job->stop) < 0)
+  if (scan_full (&job->pair, job->source, &job->stop, tell_copiers,
+                 job->copiers) < 0)
     return;
   mutex_lock (&job->m->lock);
   job->scanned = true;

@@ -9,6 +9,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "scan.h"
 
@@ -31,6 +32,9 @@ struct scan {
   uint64_t done;                /* both sides are known up to here */
   uint64_t told;                /* ... which is so known to others */
   uint64_t stamp;               /* taken before the target was asked */
+  struct hint *extents;         /* the source's */
+  scan_told_fn *tell;
+  void *opaque;
 };
 
 /* Both sides read as zero.  The target's may be in its cache only, written by
@@ -62,7 +66,7 @@ target_extent (void *opaque, struct range r, enum extent_kind kind)
 }
 
 /* r reads as zero on the source. */
-static int
+static void
 scan_target (struct scan *s, struct range r)
 {
   struct target *t = s->p->target;
@@ -73,7 +77,7 @@ scan_target (struct scan *s, struct range r)
     struct range rest = { s->done, r.end };
 
     if (atomic_load (s->stop))
-      return -ECANCELED;
+      return;
     before = s->done;
     s->stamp = flusher_stamp (s->p->flusher);
     if (t->can_extents)
@@ -84,7 +88,6 @@ scan_target (struct scan *s, struct range r)
       s->done = rest.end;
     }
   }
-  return 0;
 }
 
 /* Everything in the window before s->done has been marked or is equal. */
@@ -95,41 +98,44 @@ scanned (struct scan *s)
   s->told = s->done;
 }
 
-static int
-source_extent (void *opaque, struct range r, enum extent_kind kind)
+/* What the source has said of r. */
+static void
+source_extent (struct scan *s, struct range r, enum extent_kind kind)
 {
-  struct scan *s = opaque;
-  int err = 0;
-
-  if (r.start != s->done)
-    return 1;
   if (kind == EXTENT_ZERO && s->p->target_is_zero)
     skip (s, r);
   else if (kind == EXTENT_ZERO)
-    err = scan_target (s, r);
+    scan_target (s, r);
   else
     pair_mark (s->p, r);
+  if (atomic_load (s->stop))
+    return;
   s->done = r.end;
   scanned (s);
-  return err < 0 || atomic_load (s->stop) ? -ECANCELED : 0;
 }
 
 static void
-scan_window (struct scan *s, struct range r)
+scan_window (struct scan *s, struct range window)
 {
-  s->done = s->told = r.start;
-  while (s->done < r.end && !atomic_load (s->stop)) {
-    const uint64_t before = s->done;
-    const struct range rest = { before, r.end };
+  uint64_t most = range_len (window);
+  struct range ask, r;
+  enum extent_kind kind;
 
+  s->done = s->told = window.start;
+  while (s->done < window.end && !atomic_load (s->stop)) {
+    ask.start = s->done;
+    ask.end = window.end - ask.start < most ? window.end : ask.start + most;
     s->stamp = flusher_stamp (s->p->flusher);
-    if (s->source->can_extents)
-      s->source->ops->extents (s->source, rest, source_extent, s);
-    if (s->done == before && !atomic_load (s->stop)) {
-      pair_mark (s->p, rest);
-      s->done = rest.end;
-      scanned (s);
-    }
+    hint_ask (s->extents, s->source, ask);
+    /* A server may go through all that it is asked about; so not through much
+     * more than fits.
+     */
+    most = round_up_p2 (2 * (s->extents->end - s->extents->start),
+                        s->p->granularity);
+    s->tell (s->opaque, s->extents);
+    while (!atomic_load (s->stop) &&
+           hint_look (s->extents, s->done, &r, &kind))
+      source_extent (s, r, kind);
   }
 }
 
@@ -147,19 +153,28 @@ scan_main (void *vp)
 }
 
 int
-scan_full (struct pair *p, struct source *source, const _Atomic bool *stop)
+scan_full (struct pair *p, struct source *source, const _Atomic bool *stop,
+           scan_told_fn *tell, void *opaque)
 {
   struct scan s[THREADS];
   struct thread thread[THREADS];
   bool started[THREADS] = { false };
+  struct hint *extents = calloc (THREADS, sizeof *extents);
   uint64_t window = WINDOW_MAX;
   unsigned i;
 
+  if (extents == NULL) {
+    pair_mark (p, (struct range) { 0, p->size });
+    atomic_store (&p->counters.unscanned_bytes, 0);
+    return 0;
+  }
   while (window > p->granularity && window * WINDOWS_MIN > p->size)
     window /= 2;
   for (i = 0; i < THREADS; ++i)
     s[i] = (struct scan) { .p = p, .source = source, .stop = stop,
-                           .start = i * window, .window = window };
+                           .start = i * window, .window = window,
+                           .extents = &extents[i],
+                           .tell = tell, .opaque = opaque };
   for (i = 1; i < THREADS; ++i)
     started[i] = s[i].start < p->size &&
       thread_start (&thread[i], "mirror-scan", scan_main, &s[i]) == 0;
@@ -169,5 +184,6 @@ scan_full (struct pair *p, struct source *source, const _Atomic bool *stop)
   for (i = 1; i < THREADS; ++i)
     if (started[i])
       thread_join (&thread[i]);
+  free (extents);
   return atomic_load (stop) ? -ECANCELED : 0;
 }

@@ -14,13 +14,18 @@
 
 #include <stdbool.h>
 
+#include "hint.h"
 #include "legs.h"
 #include "pair.h"
+
+/* What the source is like somewhere, before that is marked; several threads. */
+typedef void scan_told_fn (void *opaque, const struct hint *extents);
 
 /* Blocks.  Looks at *stop between requests to the legs; returns -ECANCELED
  * if it was set, else 0: what cannot be found out is marked.
  */
 extern int scan_full (struct pair *p, struct source *source,
-                      const _Atomic bool *stop);
+                      const _Atomic bool *stop, scan_told_fn *tell,
+                      void *opaque);
 
 #endif /* MIRROR_SCAN_H */
