@@ -84,13 +84,12 @@ target_blocks_submit (struct target_session *s, struct conn *c,
   const struct target *t = &s->target;
   const struct range r = req_range (req);
   const struct range middle = range_inner (r, t->block, t->size);
-  struct blocks *b = malloc (sizeof *b + 2 * (size_t) t->block);
+  struct blocks *b = calloc (1, sizeof *b + 2 * (size_t) t->block);
   unsigned i;
 
   req->priv[PRIV_BLOCKS] = b;
   if (b == NULL)
     return;
-  b->nr_edges = 0;
   b->has_middle = !range_empty (middle);
   if (range_empty (middle) || r.start < middle.start)
     add_edge (b, t, r.start);

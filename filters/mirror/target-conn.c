@@ -131,11 +131,32 @@ static int
 completion (void *vp, int *error)
 {
   struct piece *p = vp;
+  int result = -abs (*error);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->conn->lock);
 
+  if (result == 0 && p->op == WIRE_READ && p->got != p->count)
+    result = -EIO;
   if (p->req)
-    piece_ended (p, -abs (*error));
+    piece_ended (p, result);
   return p == issuing ? 0 : 1;
+}
+
+/* A part of what was to be read has arrived, or a hole; runs before the
+ * completion of the same command and in the same thread.  libnbd calls a read
+ * good whatever is missing, and where it is the buffer has what was in it
+ * before: to be copied, or to be given to a client.  More than was asked for is
+ * the same part twice, so that another one may be missing.
+ */
+static int
+data_arrived (void *vp, const void *data __attribute__ ((__unused__)),
+              size_t count, uint64_t offset __attribute__ ((__unused__)),
+              unsigned status __attribute__ ((__unused__)),
+              int *error __attribute__ ((__unused__)))
+{
+  struct piece *p = vp;
+
+  p->got += count;              /* of an error it is 0 */
+  return 0;
 }
 
 /* libnbd's answer to a block status; runs before the completion of the same
@@ -167,13 +188,14 @@ static int64_t
 send_command (struct conn *c, struct piece *p)
 {
   nbd_completion_callback done = { .callback = completion, .user_data = p };
+  nbd_chunk_callback chunk = { .callback = data_arrived, .user_data = p };
   nbd_extent_callback extent = { .callback = extents_arrived,
                                  .user_data = p->list };
 
   switch (p->op) {
   case WIRE_READ:
-    return nbd_aio_pread (c->nbd, p->buf, p->count, p->offset, done,
-                          p->nbd_flags);
+    return nbd_aio_pread_structured (c->nbd, p->buf, p->count, p->offset,
+                                     chunk, done, p->nbd_flags);
   case WIRE_WRITE:
     return nbd_aio_pwrite (c->nbd, p->buf, p->count, p->offset, done,
                            p->nbd_flags);
@@ -295,6 +317,7 @@ conn_issue (struct conn *c, struct target_req *req, enum wire_op op,
   p->offset = offset;
   p->nbd_flags = nbd_flags;
   p->list = list;
+  p->got = 0;
   p->next = NULL;
   *c->to_send_end = p;
   c->to_send_end = &p->next;

@@ -58,6 +58,9 @@ struct piece {
   uint64_t offset;
   void *buf;
   struct extent_list *list;
+
+  /* Of a WIRE_READ what has come, in bytes; under libnbd's lock. */
+  uint64_t got;
 };
 
 /* What a waiter sleeps on. */

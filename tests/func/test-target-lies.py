@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Targets that lie: at worst there is no mirror.  Clients never notice, the
-proxy lives, does not grow, and mirrors to an honest target afterwards.
+proxy lives, does not grow, and mirrors to an honest target afterwards.  What is
+read, from a source or a disk after a pivot, is right or an error.
 
     test-target-lies.py SEED SECONDS    only random replies, from that seed on,
                                         for so long of processor time
@@ -17,6 +18,7 @@ sys.path.insert(0, os.path.join(top, "tests/tools"))
 from lyingserver import LyingServer  # noqa: E402
 from mirrortest import SLOW, STRESS, Test, figure, wait_for  # noqa: E402
 from qmp import QMPError  # noqa: E402
+from uringtest import connect, error_of  # noqa: E402
 
 import nbd  # noqa: E402
 
@@ -44,7 +46,8 @@ LIES = [
     {"cookie": "duplicate"}, {"cookie": "never"},
     {"cookie": "never", "from": 4},
     {"chunk": "range"}, {"chunk": "overlap"}, {"chunk": "nodone"},
-    {"chunk": "length"}, {"chunk": "short"}, {"chunk": "type"},
+    {"chunk": "length"}, {"chunk": "short"}, {"chunk": "none"},
+    {"chunk": "type"},
     {"error": 1}, {"error": 5}, {"error": 28}, {"error": 95},
     {"error": 0x7fffffff}, {"error": 0xffffffff, "from": 3},
     {"extents": "zero"}, {"extents": "past"}, {"extents": "unaligned"},
@@ -140,6 +143,67 @@ def mutated(bench, seed):
     bench.check()
 
 
+def only_errors(server, h, blocks):
+    """What it sends of a read in part, or twice, or not at all is no content;
+    nor is it written back, if a write needs the rest of its blocks."""
+    assert h.pread(SIZE, 0) == server.disk
+    for lie in "short", "none", "overlap":
+        before = bytes(server.disk)
+        server.lies["chunk"] = lie
+        for count, at in (512, 4096), (65536, 8192), (SIZE, 0), (3000, 5000):
+            err = error_of(h.pread, count, at)
+            assert err == "EIO", (lie, count, err)
+        if blocks:
+            err = error_of(h.pwrite, b"x" * 3000, 5000)
+            assert err == "EIO", (lie, err)
+        server.lies["chunk"] = None
+        assert server.disk == before, lie
+        assert h.pread(SIZE, 0) == before, lie
+
+
+def lying_source(t):
+    server = LyingServer(t.path("source.sock"), {})
+    server.disk[:] = os.urandom(SIZE)
+    t.nbdkit("reader", "nbdsource", t.uri("source"))
+    h = connect(t, "reader")
+    only_errors(server, h, False)
+    h.shutdown()
+    t.stop("reader")
+    server.stop()
+
+
+def lying_to_tees(t, bench):
+    """What a write covers of a block in part is not written with the rest of
+    some buffer: its range is copied."""
+    server = LyingServer(t.path("new.sock"), {"min": 4096, "chunk": "short"})
+    with t.qmp(timeout=60 * SLOW) as qmp:
+        qmp.command("blockdev-mirror", job_id="m", sync="full",
+                    target=t.uri("new"), copy_mode="write-blocking")
+        qmp.wait_event("BLOCK_JOB_READY", 60 * SLOW)
+        for _ in range(20):
+            bench.write()
+        t.wait_equal(qmp)
+        assert server.disk == bench.content
+        qmp.command("block-job-cancel", device="m", force=True)
+        qmp.wait(lambda q: q.job() is None, 20 * SLOW)
+    server.stop()
+    os.unlink(t.path("new.sock"))
+
+
+def lying_after_pivot(t, bench):
+    server = LyingServer(t.path("new.sock"), {"min": 4096})
+    with t.qmp(timeout=60 * SLOW) as qmp:
+        qmp.command("blockdev-mirror", job_id="m", sync="full",
+                    target=t.uri("new"), copy_mode="write-blocking")
+        qmp.wait_event("BLOCK_JOB_READY", 60 * SLOW)
+        qmp.command("job-complete", id="m")
+        qmp.wait_event("MIRROR_PIVOTED", 60 * SLOW)
+    only_errors(server, bench.h, True)
+    bench.h.shutdown()
+    t.stop("proxy")
+    server.stop()
+
+
 def processor_seconds(bench):
     """Of the proxy and of the server that lies."""
     with open("/proc/%d/stat" % bench.proxy.pid, encoding="ascii") as f:
@@ -175,6 +239,9 @@ with Test() as t:
     bench.write()
     t.wait_equal(bench.qmp)
     assert t.compare("proxy", "target")
+    bench.qmp.command("block-job-cancel", device="m", force=True)
+    bench.qmp.wait(lambda q: q.job() is None, 20 * SLOW)
     bench.qmp.close()
-    bench.h.shutdown()
-    t.stop("proxy")
+    lying_to_tees(t, bench)
+    lying_source(t)
+    lying_after_pivot(t, bench)

@@ -193,6 +193,11 @@ def chunks(t):
                 assert raw.read(8) == struct.pack(">Q", offset), kind
                 assert raw.read(there) == bytes(there), kind
             assert raw.silent(), kind
+    with Lie(t, chunk="none") as lie:
+        raw = lie.raw()
+        raw.send(0, 1024, 512)
+        assert raw.reply() == (raw.cookie, 0, 1, 0)
+        assert raw.silent()
 
 
 def extents(t):

@@ -148,6 +148,7 @@ EXTRA_DIST += \
 	tests/mutants/synced-forgets-copy-in-flight.patch \
 	tests/mutants/tail-not-scanned.patch \
 	tests/mutants/target-is-zero-for-good.patch \
+	tests/mutants/target-short-read-ignored.patch \
 	tests/mutants/tee-among-older-requests.patch \
 	tests/mutants/tee-clears-after-io.patch \
 	tests/mutants/tee-not-recorded.patch \

@@ -20,7 +20,7 @@ structured replies and base:allocation.
                        or "overlap", twice for the same bytes; "nodone", the
                        last chunk does not say that it is; "length", longer
                        than its data; "short", less data than asked for;
-                       "type", one that nobody knows
+                       "none", no data at all; "type", one that nobody knows
     error=N            on the wire, in place of doing anything
     extents=zero       length; or "past", longer than the disk; "unaligned",
                        to 512; "id", of another context; "none", no extent
@@ -56,7 +56,8 @@ MAX_DISK = 256 << 20
 
 NUMBERS = ("min", "pref", "max", "flags", "from", "error", "mutate", "close")
 WORDS = {"cookie": ("wrong", "duplicate", "never"),
-         "chunk": ("range", "overlap", "nodone", "length", "short", "type"),
+         "chunk": ("range", "overlap", "nodone", "length", "short", "none",
+                   "type"),
          "extents": ("zero", "past", "unaligned", "id", "none")}
 
 
@@ -180,6 +181,8 @@ class Session:
             self.chunk(cookie, 1, place + data, True, len(data) + 8 + 4096)
         elif lie == "short":
             self.chunk(cookie, 1, place + data[:len(data) // 2])
+        elif lie == "none":
+            self.chunk(cookie, 0, b"")
         elif lie == "type":
             self.chunk(cookie, 99, place + data)
         else:

@@ -21,11 +21,19 @@ static __thread bool no_memory; /* for what this thread calls */
 
 extern void *__real_malloc (size_t size);
 extern void *__wrap_malloc (size_t size);
+extern void *__real_calloc (size_t n, size_t size);
+extern void *__wrap_calloc (size_t n, size_t size);
 
 void *
 __wrap_malloc (size_t size)
 {
   return no_memory ? NULL : __real_malloc (size);
+}
+
+void *
+__wrap_calloc (size_t n, size_t size)
+{
+  return no_memory ? NULL : __real_calloc (n, size);
 }
 
 static void
@@ -290,6 +298,59 @@ START_TEST (split)
 }
 END_TEST
 
+/* The data of a read comes in other ways, or does not: then it has failed, and
+ * nothing is written back.
+ */
+START_TEST (chunks)
+{
+  static const struct {
+    enum peer_chunks chunks;
+    int result;
+    int head;                   /* what is in the first half of a block */
+  } t[] = {
+    { CHUNKS_ONE, 0, 'd' },
+    { CHUNKS_SIMPLE, 0, 'd' },
+    { CHUNKS_SWAPPED, 0, 0 },
+    { CHUNKS_NONE, -EIO, 0 },
+    { CHUNKS_HALF, -EIO, 0 },
+    { CHUNKS_TWICE, -EIO, 0 },
+  };
+  static unsigned char disk[MiB], buf[BLOCK];
+  struct peer p = { .size = MiB, .block_min = BLOCK, .disk = disk,
+                    .chunks = t[_i].chunks };
+  const bool good = t[_i].result == 0;
+  struct losses l;
+  struct target *target;
+  size_t i;
+
+  memset (disk, 'd', sizeof disk);
+  peer_start (&p);
+  target = connect_started (p.uri, 1, &l);
+  ck_assert_int_eq (run (target, request (TARGET_READ, LANE_COPY, 0, buf,
+                                          BLOCK, 0)), t[_i].result);
+  for (i = 0; good && i < BLOCK; ++i)
+    ck_assert_int_eq (buf[i], i < BLOCK / 2 ? t[_i].head : 'd');
+  ck_assert_int_eq (run (target, request (TARGET_READ, LANE_COPY, 0, buf,
+                                          BLOCK / 2, BLOCK / 4)),
+                    t[_i].result);
+  for (i = 0; good && i < BLOCK / 2; ++i)
+    ck_assert_int_eq (buf[i], i < BLOCK / 4 ? t[_i].head : 'd');
+
+  memset (buf, 'b', sizeof buf);
+  ck_assert_int_eq (run (target, request (TARGET_WRITE, LANE_TEE, 0, buf,
+                                          BLOCK / 4, BLOCK)), t[_i].result);
+  ck_assert_uint_eq (seen (&p, PEER_WRITE), good);
+  for (i = 0; i < sizeof disk; ++i)
+    if (good && i >= BLOCK && i < BLOCK + BLOCK / 2)
+      ck_assert_int_eq (disk[i], i < BLOCK + BLOCK / 4 ? 'b' : t[_i].head);
+    else
+      ck_assert_int_eq (disk[i], 'd');
+  target->ops->free (target);
+  ck_assert_int_eq (l.count, 0);
+  peer_stop (&p);
+}
+END_TEST
+
 START_TEST (out_of_memory)
 {
   static unsigned char disk[MiB], buf[COUNT];
@@ -468,6 +529,7 @@ main (void)
   tcase_add_loop_test (tc, submitted_at_once, 0, 2);
   tcase_add_loop_test (tc, failures, 0, 9);
   tcase_add_loop_test (tc, split, 0, 8);
+  tcase_add_loop_test (tc, chunks, 0, 6);
   tcase_add_test (tc, out_of_memory);
   tcase_add_loop_test (tc, unaligned_zero_refused, 22, 23);
   tcase_add_loop_test (tc, unaligned_zero_refused, 95, 96);

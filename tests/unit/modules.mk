@@ -146,7 +146,7 @@ check_target_blocks_SOURCES = tests/unit/check_target_blocks.c \
 	$(target_sources)
 check_target_blocks_CPPFLAGS = $(target_cppflags)
 check_target_blocks_CFLAGS = $(unit_cflags)
-check_target_blocks_LDFLAGS = -Wl,--wrap=malloc
+check_target_blocks_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc
 check_target_blocks_LDADD = $(target_ldadd)
 
 check_eventlog_SOURCES = tests/unit/check_eventlog.c \

@@ -170,7 +170,8 @@ handshake (struct guest *g)
     option = be32toh (h.option);
     if (option == OPT_GO)
       ok = answer_go (g);
-    else if (option == OPT_STRUCTURED_REPLY)
+    else if (option == OPT_STRUCTURED_REPLY
+             && g->peer->chunks != CHUNKS_SIMPLE)
       ok = g->structured =
         put_option_reply (g->fd, option, REP_ACK, NULL, 0);
     else if (option == OPT_SET_META_CONTEXT)
@@ -245,25 +246,73 @@ put_status (struct guest *g, uint64_t cookie)
 }
 
 static bool
-put_read (struct guest *g, const struct wire_request *r)
+put_bytes (struct guest *g, uint64_t offset, uint32_t count)
 {
   static const char zero[4096];
   const unsigned char *disk = g->peer->disk;
-  struct chunk h = { htobe32 (0x668e33ef), htobe16 (1), htobe16 (1),
-                     r->cookie, htobe32 (be32toh (r->count) + 8) };
   uint32_t n, left;
 
-  if (!put (g->fd, &h, sizeof h)
-      || !put (g->fd, &r->offset, sizeof r->offset))
-    return false;
   if (disk)
-    return put (g->fd, disk + be64toh (r->offset), be32toh (r->count));
-  for (left = be32toh (r->count); left > 0; left -= n) {
+    return put (g->fd, disk + offset, count);
+  for (left = count; left > 0; left -= n) {
     n = left < sizeof zero ? left : sizeof zero;
     if (!put (g->fd, zero, n))
       return false;
   }
   return true;
+}
+
+static bool
+put_data (struct guest *g, uint64_t cookie, uint64_t offset, uint32_t count,
+          bool done)
+{
+  struct chunk h = { htobe32 (0x668e33ef), htobe16 (done), htobe16 (1),
+                     cookie, htobe32 (count + 8) };
+  const uint64_t at = htobe64 (offset);
+
+  return put (g->fd, &h, sizeof h) && put (g->fd, &at, sizeof at)
+    && put_bytes (g, offset, count);
+}
+
+/* The last chunk. */
+static bool
+put_hole (int fd, uint64_t cookie, uint64_t offset, uint32_t count)
+{
+  struct __attribute__ ((__packed__)) {
+    struct chunk h;
+    uint64_t offset;
+    uint32_t count;
+  } r = { { htobe32 (0x668e33ef), htobe16 (1), htobe16 (2), cookie,
+            htobe32 (12) }, htobe64 (offset), htobe32 (count) };
+
+  return put (fd, &r, sizeof r);
+}
+
+static bool
+put_read (struct guest *g, const struct wire_request *r)
+{
+  const struct chunk none = { htobe32 (0x668e33ef), htobe16 (1), htobe16 (0),
+                              r->cookie, 0 };
+  const uint64_t offset = be64toh (r->offset);
+  const uint32_t count = be32toh (r->count), half = count / 2;
+
+  switch (g->peer->chunks) {
+  case CHUNKS_ONE:
+    break;
+  case CHUNKS_SWAPPED:
+    return put_data (g, r->cookie, offset + half, count - half, false)
+      && put_hole (g->fd, r->cookie, offset, half);
+  case CHUNKS_NONE:
+    return put (g->fd, &none, sizeof none);
+  case CHUNKS_HALF:
+    return put_data (g, r->cookie, offset, half, true);
+  case CHUNKS_TWICE:
+    return put_data (g, r->cookie, offset, count, false)
+      && put_data (g, r->cookie, offset, count, true);
+  case CHUNKS_SIMPLE:
+    return put_simple (g->fd, r->cookie, 0) && put_bytes (g, offset, count);
+  }
+  return put_data (g, r->cookie, offset, count, true);
 }
 
 /* Note a command. */

@@ -34,6 +34,16 @@ enum peer_command {
   PEER_ZERO = 6, PEER_STATUS = 7,
 };
 
+/* How the data of a read comes. */
+enum peer_chunks {
+  CHUNKS_ONE,
+  CHUNKS_SWAPPED,               /* the second half; the first, as a hole */
+  CHUNKS_NONE,                  /* nothing, and that is all */
+  CHUNKS_HALF,                  /* the first half, and that is all */
+  CHUNKS_TWICE,                 /* all of it, and again */
+  CHUNKS_SIMPLE,                /* there are none: a simple reply */
+};
+
 #define PEER_FUA 1
 #define PEER_NO_HOLE 2
 
@@ -70,6 +80,7 @@ struct peer {
   uint32_t zero_error;          /* wire errno in reply to zero requests */
   uint32_t zero_max;            /* that only for larger ones */
   uint32_t status_error;        /* ... to block status */
+  enum peer_chunks chunks;
   unsigned char *disk;          /* size bytes; NULL: reads give zeroes */
   const struct peer_fault *faults;
   unsigned nr_faults;
