@@ -22,7 +22,8 @@
  * A fast zero that the server does not support, by that word, has changed
  * nothing, and is not tried in another way.  What else it does not like may have
  * been done in part (EINVAL is what servers say for errors that the protocol does
- * not have), so then it is a slow one.
+ * not have), so then it is a slow one.  If that is not supported in any way, data
+ * included, it has failed: -ENOTSUP would promise that nothing has changed.
  *
  * PRIV_ZERO has the method and the window that is under way.
  */
@@ -84,12 +85,17 @@ remember (struct target_session *s, enum zero_method method)
     ;
 }
 
+static bool
+unsupported (int result)
+{
+  return result == -ENOTSUP || result == -EOPNOTSUPP;
+}
+
 /* Is that the answer of a server that does not like the request? */
 static bool
 refused (int result)
 {
-  return result == -EINVAL || result == -EOVERFLOW || result == -ENOTSUP
-    || result == -EOPNOTSUPP;
+  return result == -EINVAL || result == -EOVERFLOW || unsupported (result);
 }
 
 /* After `method` has been refused: what else? */
@@ -101,7 +107,7 @@ worse_method (struct target_session *s, const struct target_req *req,
     remember (s, ZERO_IN_PARTS);
     return ZERO_IN_PARTS;
   }
-  if (req->result == -ENOTSUP || req->result == -EOPNOTSUPP)
+  if (unsupported (req->result))
     remember (s, ZERO_AS_DATA);
   return ZERO_AS_DATA;
 }
@@ -118,7 +124,7 @@ target_zero_wait (struct target_session *s, struct target_req *req)
     if (req->result < 0 && !refused (req->result))
       return req->result;
     if (req->result < 0 && (req->flags & LEG_FAST_ZERO)) {
-      if (req->result == -ENOTSUP || req->result == -EOPNOTSUPP)
+      if (unsupported (req->result))
         return -ENOTSUP;
       req->flags &= ~(unsigned) LEG_FAST_ZERO;
     }
@@ -130,7 +136,7 @@ target_zero_wait (struct target_session *s, struct target_req *req)
         return 0;
     }
     else if (method == ZERO_AS_DATA)
-      return req->result;
+      return unsupported (req->result) ? -EIO : req->result;
     else
       method = worse_method (s, req, method);
     issue (s, req_conn (req), req, method, window);

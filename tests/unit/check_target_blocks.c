@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The target leg against a server with a minimum block, which it notes down
- * command by command; and large zeroes.
+ * command by command; and zeroes.
  */
 
 #include <config.h>
@@ -453,7 +453,7 @@ START_TEST (extents)
 }
 END_TEST
 
-/*-- large zeroes -------------------------------------------------------*/
+/*-- zeroes -------------------------------------------------------------*/
 
 START_TEST (large_zero)
 {
@@ -514,6 +514,42 @@ START_TEST (large_zero_fails)
 }
 END_TEST
 
+/* Nothing has changed, says -ENOTSUP to a fast zero.  That holds for the first
+ * answer only.
+ */
+START_TEST (zero_not_supported)
+{
+  static const struct {
+    unsigned flags;
+    uint32_t zero_error, write_error;
+    int result;
+    unsigned writes;
+  } t[] = {
+    { LEG_FAST_ZERO, 95, 0, -ENOTSUP, 0 },
+    { LEG_FAST_ZERO, 22, 0, 0, 4 },
+    { LEG_FAST_ZERO, 22, 95, -EIO, 4 },
+    { LEG_FAST_ZERO, 22, 22, -EINVAL, 4 },
+    { 0, 95, 95, -EIO, 4 },
+  };
+  const struct peer_fault fault = { PEER_WRITE, MiB, t[_i].write_error };
+  struct peer p = { .size = 8 * MiB, .zero_error = t[_i].zero_error,
+                    .fast_zero = true, .faults = &fault,
+                    .nr_faults = t[_i].write_error != 0 };
+  struct losses l;
+  struct target *target;
+
+  peer_start (&p);
+  target = connect_started (p.uri, 1, &l);
+  ck_assert (target->can_fast_zero);
+  ck_assert_int_eq (run (target, request (TARGET_ZERO, LANE_TEE, t[_i].flags,
+                                          NULL, MiB, 4096)), t[_i].result);
+  ck_assert_uint_eq (p.writes, t[_i].writes);
+  ck_assert_int_eq (l.count, 0);
+  target->ops->free (target);
+  peer_stop (&p);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -536,6 +572,7 @@ main (void)
   tcase_add_test (tc, extents);
   tcase_add_loop_test (tc, large_zero, 0, 7);
   tcase_add_test (tc, large_zero_fails);
+  tcase_add_loop_test (tc, zero_not_supported, 0, 5);
   suite_add_tcase (suite, tc);
   sr = srunner_create (suite);
   srunner_run_all (sr, CK_ENV);

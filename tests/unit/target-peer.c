@@ -111,7 +111,8 @@ answer_go (struct guest *g)
     uint64_t size;
     uint16_t flags;
   } info = { htobe16 (INFO_EXPORT), htobe64 (size),
-             htobe16 (1 | 4 | 8 | 64 | (p->multi_conn ? 256 : 0)) };
+             htobe16 (1 | 4 | 8 | 64 | (p->multi_conn ? 256 : 0)
+                      | (p->fast_zero ? 2048 : 0)) };
   struct __attribute__ ((__packed__)) {
     uint16_t info;
     uint32_t min, preferred, max;

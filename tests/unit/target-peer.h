@@ -75,7 +75,7 @@ struct peer {
   uint64_t size;
   uint64_t second_size;         /* of all but the first connection, or 0 */
   uint32_t block_min, block_max;        /* told if any is not 0 */
-  bool multi_conn;
+  bool multi_conn, fast_zero;
   bool tcp;                     /* else a Unix socket */
   uint32_t zero_error;          /* wire errno in reply to zero requests */
   uint32_t zero_max;            /* that only for larger ones */
