@@ -224,7 +224,7 @@ send_piece (struct conn *c, struct piece *p, uint64_t generation)
   issuing = NULL;
   if (cookie == -1) {
     /* Not queued.  If its completion has run the piece may already be
-     * another request's.
+     * another request's; but it has run here, not in the leader's thread.
      */
     err = nbd_get_errno ();
     if (err <= 0)
@@ -232,10 +232,9 @@ send_piece (struct conn *c, struct piece *p, uint64_t generation)
     if (conn_dead (c))
       err = ENOTCONN;
     mutex_lock (&c->lock);
-    if (p->generation == generation) {
+    if (p->generation == generation)
       piece_ended (p, -err);
-      conn_look_again (c);
-    }
+    conn_look_again (c);
     mutex_unlock (&c->lock);
   }
   release_waiters ();
