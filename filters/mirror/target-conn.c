@@ -111,7 +111,7 @@ piece_ended (struct piece *p, int result)
   p->generation++;
   p->next = c->free_pieces;
   c->free_pieces = p;
-  conn_wake_slot_waiters (c);
+  conn_wake_slot_waiter (c);
   /* Nothing of a session that has ended counts (rule I9). */
   if (atomic_load_explicit (&c->session->ended, memory_order_acquire))
     result = -ENOTCONN;
@@ -299,17 +299,14 @@ conn_issue (struct conn *c, struct target_req *req, enum wire_op op,
             void *buf, uint32_t count, uint64_t offset, uint32_t nbd_flags,
             struct extent_list *list)
 {
-  struct piece *p;
+  struct piece *p = conn_lock_with_piece (c);
 
-  conn_lock_with_piece (c);
+  p->req = req;
   if (atomic_load_explicit (&c->session->ended, memory_order_acquire)) {
-    req_piece_ended (c, req, -ENOTCONN);
+    piece_ended (p, -ENOTCONN);
     mutex_unlock (&c->lock);
     return;
   }
-  p = c->free_pieces;
-  c->free_pieces = p->next;
-  p->req = req;
   p->op = op;
   p->buf = buf;
   p->count = count;

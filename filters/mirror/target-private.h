@@ -228,11 +228,11 @@ extern void conn_send (struct conn *c);
 /* Block until all pieces of req have ended. */
 extern void conn_wait (struct target_req *req);
 
-/* Take conn.lock; there is a free piece then. */
-extern void conn_lock_with_piece (struct conn *c);
+/* Take conn.lock, and a free piece: who has come first gets the first. */
+extern struct piece *conn_lock_with_piece (struct conn *c);
 
 /* A piece was freed; with conn.lock. */
-extern void conn_wake_slot_waiters (struct conn *c);
+extern void conn_wake_slot_waiter (struct conn *c);
 
 /* The request of w has ended; with conn.lock.  It will be woken by this
  * thread's next release_waiters, which must follow every call of libnbd that

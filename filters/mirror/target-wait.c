@@ -116,16 +116,45 @@ release_waiters (void)
   }
 }
 
-void
-conn_wake_slot_waiters (struct conn *c)
+/* Who waits for a free piece gets one in order of arrival, and nobody takes one
+ * while others wait.  Else a copier, whose request may be of many times as many
+ * pieces as there are, would have them all: it leads, so it is there when one
+ * becomes free, while a client has to be woken first.
+ *
+ * Only the first is woken, and wakes the next if a piece is left.  What keeps
+ * the others from sleeping on is: when the lock is released and a piece is free,
+ * the first is not asleep, or will look again before it is.
+ *   - A piece becomes free: the first is woken.  Both happen under the lock, as
+ *     looking and falling asleep do, so nothing comes in between.
+ *   - Another becomes the first: only after its predecessor has taken a piece,
+ *     which wakes it in the same go, or ends its poll if it has come to lead
+ *     meanwhile.  Nobody leaves without one.  When the connection or the session
+ *     ends all commands do, so all pieces become free; and conn_issue gives back
+ *     what it has no use for, which is the case above.
+ *   - The first polls as the leader when a piece becomes free: it looks when it
+ *     leaves libnbd, which is where that happens.  If it does in another thread
+ *     conn_look_again follows, or else the session ends: both end the poll.
+ */
+static struct waiter *
+first_slot_waiter (const struct conn *c)
 {
   struct waiter *w;
 
-  if (c->slot_waiters == 0)
+  for (w = c->first; w && w->req; w = w->next)
+    ;
+  return w;
+}
+
+void
+conn_wake_slot_waiter (struct conn *c)
+{
+  struct waiter *w;
+
+  if (c->slot_waiters == 0 || c->free_pieces == NULL)
     return;
-  for (w = c->first; w; w = w->next)
-    if (w->req == NULL)
-      wake (w, WAITER_LOOK);
+  w = first_slot_waiter (c);
+  if (atomic_load (&w->state) == WAITER_ASLEEP)
+    wake (w, WAITER_LOOK);
 }
 
 /*-- waiting and polling ------------------------------------------------*/
@@ -255,7 +284,8 @@ conn_kick_watcher (struct conn *c)
 static bool
 satisfied (const struct conn *c, const struct waiter *w)
 {
-  return w->req ? req_ended (w->req) : c->free_pieces != NULL;
+  return w->req ? req_ended (w->req)
+    : c->free_pieces && first_slot_waiter (c) == w;
 }
 
 /* Nobody leads: wake who should.  Called with the lock. */
@@ -323,20 +353,30 @@ sleep_unlocked (struct conn *c, struct waiter *w)
 }
 
 /* Block until what w waits for has come, leading if nobody else does.
- * Called with the lock; returns without it.
+ * Called with the lock, which is held again afterwards unless w was released
+ * (returns true).
  */
-static void
-wait_and_unlock (struct conn *c, struct waiter *w)
+static bool
+wait_locked (struct conn *c, struct waiter *w)
 {
-  unsigned state;
-
   enqueue (c, w);
   while (!satisfied (c, w)) {
     if (!c->leading && !c->closed)
       lead (c, w);
     else if (sleep_unlocked (c, w))
-      return;
+      return true;
   }
+  return false;
+}
+
+/* The same for the end of a request; returns without the lock. */
+static void
+wait_and_unlock (struct conn *c, struct waiter *w)
+{
+  unsigned state;
+
+  if (wait_locked (c, w))
+    return;
   if (w->releasing) {
     /* Released, but not told yet: *w must stay until then. */
     mutex_unlock (&c->lock);
@@ -344,8 +384,6 @@ wait_and_unlock (struct conn *c, struct waiter *w)
       futex_wait (&w->state, state);
     return;
   }
-  if (!w->req)
-    dequeue (c, w);
   hand_over (c);
   mutex_unlock (&c->lock);
 }
@@ -365,16 +403,27 @@ conn_wait (struct target_req *req)
     wait_and_unlock (c, &w);
 }
 
-void
+struct piece *
 conn_lock_with_piece (struct conn *c)
 {
   struct waiter w = { .req = NULL };
+  struct piece *p;
+  bool waited;
 
   mutex_lock (&c->lock);
-  while (c->free_pieces == NULL) {
-    wait_and_unlock (c, &w);
-    mutex_lock (&c->lock);
+  waited = c->free_pieces == NULL || c->slot_waiters > 0;
+  if (waited) {
+    wait_locked (c, &w);
+    dequeue (c, &w);
   }
+  p = c->free_pieces;
+  c->free_pieces = p->next;
+  if (waited) {
+    conn_wake_slot_waiter (c);
+    if (!c->leading || (c->leader && satisfied (c, c->leader)))
+      conn_look_again (c);
+  }
+  return p;
 }
 
 /*-- the watcher --------------------------------------------------------*/

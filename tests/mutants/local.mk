@@ -42,6 +42,7 @@ EXTRA_DIST += \
 	tests/mutants/flush-not-propagated.patch \
 	tests/mutants/flush-waits-for-newcomers.patch \
 	tests/mutants/foreign-file-accepted.patch \
+	tests/mutants/free-piece-not-passed-on.patch \
 	tests/mutants/gate-does-not-look-again.patch \
 	tests/mutants/given-up-in-order.patch \
 	tests/mutants/held-in-any-order.patch \

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Who submits while another thread sends leaves its piece to that one, which
  * has done enough after some; and none is forgotten.  nbd_aio_pwrite is held up
- * here (--wrap), so that what happens meanwhile is the test's choice.
+ * here (--wrap), so that what happens meanwhile is the test's choice.  And who
+ * waits until there is a piece for it has its turn.
  */
 
 #include <config.h>
@@ -18,8 +19,10 @@
 
 #include <libnbd.h>
 
+#include "cleanup.h"
 #include "target-help.h"
 #include "target-peer.h"
+#include "target-private.h"
 
 #define AT_ONCE 32              /* SEND_AT_ONCE of target-conn.c */
 #define MANY (AT_ONCE + 20)     /* fewer than a connection has pieces */
@@ -242,6 +245,158 @@ START_TEST (refused_to_another)
 }
 END_TEST
 
+/*-- more pieces than there are -----------------------------------------*/
+
+struct reader {
+  struct target *t;
+  void *buf;
+  uint32_t count;
+  uint64_t offset;
+  struct thread thread;
+  int result;
+};
+
+static void
+read_some (void *vp)
+{
+  struct reader *r = vp;
+
+  r->result = run (r->t, request (TARGET_READ, LANE_TEE, 0, r->buf, r->count,
+                                  r->offset));
+}
+
+/* How many threads wait for a free piece of the only connection? */
+static unsigned
+slot_waiters (struct target *t)
+{
+  struct conn *c = &((struct target_session *) t)->conns[0];
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+  return c->slot_waiters;
+}
+
+/* Who waits for a piece gets it in its turn, also behind a request that wants
+ * many of them, and whose thread is the one that receives.
+ */
+START_TEST (pieces_in_turn)
+{
+  enum { PIECES = 4 * CONN_PIECES, READERS = 3 };
+  struct peer p = { .size = (PIECES + READERS) * SIZE, .block_min = 512,
+                    .block_max = SIZE, .misdeed = STOP_READING };
+  struct reader r[READERS];
+  struct losses l;
+  struct target *t;
+  unsigned i;
+
+  peer_start (&p);
+  t = connect_started (p.uri, 1, &l);
+  for (i = 0; i < READERS; i++) {
+    r[i] = (struct reader) { .t = t, .count = i ? SIZE : PIECES * SIZE,
+                             .offset = i ? (PIECES + i) * SIZE : 0 };
+    r[i].buf = malloc (r[i].count);
+    ck_assert_int_eq (thread_start (&r[i].thread, "read", read_some, &r[i]),
+                      0);
+    EVENTUALLY (slot_waiters (t) == i + 1, 20);
+  }
+  p.go = true;
+  for (i = 0; i < READERS; i++) {
+    thread_join (&r[i].thread);
+    ck_assert_int_eq (r[i].result, 0);
+    free (r[i].buf);
+    if (i)
+      ck_assert_uint_eq (p.seen[CONN_PIECES + i].offset, r[i].offset);
+  }
+  ck_assert_uint_eq (p.nr_seen, PIECES + READERS - 1);
+  t->ops->free (t);
+  ck_assert_int_eq (l.count, 0);
+  peer_stop (&p);
+}
+END_TEST
+
+/* Two pieces become free, by the end of the request of the one who receives,
+ * and then nothing comes any more.  Both who wait for one get it, although the
+ * second may be receiving by the time the first has left the other to it.
+ */
+START_TEST (last_free_pieces)
+{
+  static unsigned char buf[CONN_PIECES * SIZE];
+  struct peer p = { .size = 2 * CONN_PIECES * SIZE, .block_min = 512,
+                    .block_max = SIZE, .misdeed = REPLY_FEW, .when = 2 };
+  struct target_req two = request (TARGET_READ, LANE_TEE, 0, buf, 2 * SIZE,
+                                   0);
+  struct target_req rest = request (TARGET_READ, LANE_TEE, 0, &buf[2 * SIZE],
+                                    sizeof buf - 2 * SIZE, 2 * SIZE);
+  struct waiting waiting = { .req = &two };
+  struct reader r[2];
+  struct thread thread;
+  struct losses l;
+  struct target *t;
+  unsigned i;
+
+  peer_start (&p);
+  t = waiting.t = connect_started (p.uri, 1, &l);
+  t->ops->submit (t, &two);
+  t->ops->submit (t, &rest);
+  ck_assert_int_eq (thread_start (&thread, "wait", wait_for_one, &waiting),
+                    0);
+  EVENTUALLY (asleep (&waiting), 20);
+  for (i = 0; i < 2; i++) {
+    r[i] = (struct reader) { .t = t, .count = SIZE, .buf = bufs[i] };
+    ck_assert_int_eq (thread_start (&r[i].thread, "read", read_some, &r[i]),
+                      0);
+    EVENTUALLY (slot_waiters (t) == i + 1, 20);
+  }
+  p.go = true;
+  EVENTUALLY (p.nr_seen == CONN_PIECES + 2, 20);
+  thread_join (&thread);
+  ck_assert_int_eq (waiting.result, 0);
+  t->ops->shutdown (t);
+  ck_assert_int_eq (t->ops->wait (t, &rest), -ENOTCONN);
+  for (i = 0; i < 2; i++) {
+    thread_join (&r[i].thread);
+    ck_assert_int_eq (r[i].result, -ENOTCONN);
+  }
+  t->ops->free (t);
+  peer_stop (&p);
+}
+END_TEST
+
+/* The connection ends while some wait for a piece. */
+START_TEST (lost_without_piece)
+{
+  enum { READERS = 4 };
+  struct peer p = { .size = 2 * CONN_PIECES * SIZE, .block_min = 512,
+                    .block_max = SIZE, .misdeed = READ_ONLY_NO_REPLY };
+  struct reader r[READERS];
+  struct losses l;
+  struct target *t;
+  unsigned i;
+
+  peer_start (&p);
+  t = connect_started (p.uri, 1, &l);
+  for (i = 0; i < READERS; i++) {
+    r[i] = (struct reader) { .t = t, .count = 2 * CONN_PIECES * SIZE };
+    r[i].buf = malloc (r[i].count);
+    ck_assert_int_eq (thread_start (&r[i].thread, "read", read_some, &r[i]),
+                      0);
+    EVENTUALLY (slot_waiters (t) == i + 1, 20);
+  }
+  if (_i)
+    t->ops->shutdown (t);
+  else
+    peer_stop (&p);
+  for (i = 0; i < READERS; i++) {
+    thread_join (&r[i].thread);
+    ck_assert_int_eq (r[i].result, -ENOTCONN);
+    free (r[i].buf);
+  }
+  t->ops->free (t);
+  ck_assert_int_eq (l.count, !_i);
+  if (_i)
+    peer_stop (&p);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -255,6 +410,9 @@ main (void)
   tcase_add_loop_test (tc, sent_by_another, 0, 2);
   tcase_add_test (tc, lost_before_sent);
   tcase_add_loop_test (tc, refused_to_another, 0, 2);
+  tcase_add_test (tc, pieces_in_turn);
+  tcase_add_loop_test (tc, last_free_pieces, 0, 20);
+  tcase_add_loop_test (tc, lost_without_piece, 0, 2);
   suite_add_tcase (s, tc);
   sr = srunner_create (s);
   srunner_run_all (sr, CK_NORMAL);

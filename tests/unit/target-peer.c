@@ -418,7 +418,8 @@ serve_one (struct guest *g, unsigned number)
     p->writes++;
   }
   p->zeroes += seen.command == PEER_ZERO;
-  if (p->misdeed == READ_ONLY_NO_REPLY)
+  if (p->misdeed == READ_ONLY_NO_REPLY
+      || (p->misdeed == REPLY_FEW && number >= p->when))
     return true;
   if (number == p->when && is_reply_misdeed (p->misdeed))
     return misbehave (g, r.cookie);
@@ -442,7 +443,7 @@ guest_main (void *vp)
     goto out;
   if (p->misdeed == CLOSE_IDLE)
     goto out;
-  while (p->misdeed == STOP_READING && !p->go)
+  while ((p->misdeed == STOP_READING || p->misdeed == REPLY_FEW) && !p->go)
     usleep (2000);
   while (serve_one (g, number))
     number++;

@@ -25,6 +25,7 @@ enum misdeed {
   /* at once after the handshake */
   CLOSE_IDLE,
   STOP_READING,
+  REPLY_FEW,                    /* the same; then to the first `when` only */
   READ_ONLY_NO_REPLY,           /* read all requests, never reply */
 };
 
