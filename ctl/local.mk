@@ -10,6 +10,7 @@ nbdmirror_SOURCES = \
 	ctl/events.c \
 	ctl/guard.c ctl/guard.h \
 	ctl/job.c \
+	ctl/known.c ctl/known.h \
 	ctl/listen.c ctl/listen.h \
 	ctl/look.c ctl/look.h \
 	ctl/metrics.c \

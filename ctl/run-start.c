@@ -26,8 +26,8 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "known.h"
 #include "run.h"
-#include "store.h"
 
 static int
 words_ready (const struct words *w)
@@ -91,37 +91,14 @@ can_write (const char *path)
 
 /*-- the target ---------------------------------------------------------*/
 
-/* Does the intent file know the target?  An enum intent_state: then that has
- * data, and the filter sees to it that both belong together, and that nothing
- * is written to the target of a mirror that has ended.  0, INTENT_IDLE: no.
- * -errno: the file cannot be used; that is the filter's to tell, before anything
- * is written.
- */
-static int
-target_is_known (const struct run *run)
-{
-  CLEANUP_FREE struct intent_head *head = malloc (sizeof *head);
-  char error[INTENT_ERROR_MAX];
-  struct intent_io *io;
-  int copy, r;
-
-  if (run->bitmap == NULL)
-    return 0;
-  if (head == NULL)
-    return -ENOMEM;
-  r = intent_store_open (run->bitmap, INTENT_STORE_LOOK, &io, head, &copy,
-                         error);
-  if (r < 0)
-    return r == -ENOENT ? 0 : r;
-  io->ops->free (io);
-  return (int) head->state;
-}
-
 bool
 run_target_first (const struct run *run)
 {
+  struct known known;
+
+  known_look (&known, run->bitmap);
   return run->target.kind == DISK_URI || run->source.kind != DISK_URI ||
-    target_is_known (run) > 0;
+    known.state > 0;
 }
 
 /* The socket and the URI of a local target.  An intent file knows a target by
@@ -190,20 +167,21 @@ run_start_target (struct run *run, uint64_t size)
   /* Who may read the source may read its copy, but nobody else. */
   const mode_t mode = run->source.kind == DISK_FILE
     ? (run->source.mode & 0666) | S_IRUSR | S_IWUSR : S_IRUSR | S_IWUSR;
-  int known;
+  struct known known;
 
   if (run->target.kind == DISK_URI) {
     run->target_uri = run->target.name;
     return 0;
   }
-  known = target_is_known (run);
-  if (known > 0 && run->target.kind == DISK_MISSING) {
+  known_look (&known, run->bitmap);
+  if (known.state > 0 && run->target.kind == DISK_MISSING) {
     complain ("run: TARGET %s: does not exist, but the intent file %s says what"
               " of it is equal; delete that file to start over",
               run->target.name, run->bitmap);
     return -1;
   }
-  if (disk_prepare (&run->target, size, mode, run->force || known != 0) < 0)
+  if (disk_prepare (&run->target, size, mode,
+                    run->force || known.state != 0) < 0)
     return -1;
   if (listen_for_proxy (run) < 0 || run_spawn_target (run) < 0) {
     run->target_uri = NULL;
@@ -239,6 +217,7 @@ int
 run_spawn_proxy (struct run *run)
 {
   struct words argv = { .word = NULL };
+  struct known known;
   pid_t pid = -1;
 
   words_add (&argv, "nbdkit");
@@ -250,8 +229,8 @@ run_spawn_proxy (struct run *run)
   }
   else {
     /* When clients have been moved the source is not even opened. */
-    if (target_is_known (run) != INTENT_PIVOTED &&
-        !can_write (run->source.path))
+    known_look (&known, run->bitmap);
+    if (known.state != INTENT_PIVOTED && !can_write (run->source.path))
       words_add (&argv, "-r");
     words_add (&argv, "%s", local_plugin (run));
     words_add (&argv, "file=%s", run->source.path);

@@ -5,7 +5,8 @@
  *   run-start.c    the command lines of the two servers, and the job
  *   supervise.c    signals, processes and the course of it all
  *   progress.c     what is shown
- *   disk.c guard.c listen.c notify.c rundir.c servers.c   know nothing of it
+ *   disk.c guard.c known.c listen.c notify.c rundir.c servers.c   know nothing
+ *                  of it
  */
 
 #ifndef MIRROR_RUN_H
