@@ -12,9 +12,10 @@
  *              When the last process is gone, so are we.
  *
  * A proxy that crashes is started again only with an intent file, which knows
- * what was dirty, and whether clients had been moved to the target: without one
- * it would serve the source again, which is out of date then.  A server of a
- * local target keeps nothing in memory and is always started again.
+ * what was dirty, and whether clients had been moved to the target: without
+ * one, or if it is gone meanwhile, it would serve the source again, which is
+ * out of date then.  A server of a local target keeps nothing in memory and is
+ * always started again.
  *
  * A signal that ends us is first given to the user's command, if there is one,
  * and we end after it; the second one ends all at once.
@@ -33,6 +34,7 @@
 #include <unistd.h>
 
 #include "errtext.h"
+#include "known.h"
 #include "look.h"
 #include "notify.h"
 #include "run.h"
@@ -284,10 +286,45 @@ schedule (struct process *p)
   p->again_ms = now + p->delay_ms;
 }
 
+/* Without a file that knows the mirror the next proxy would serve the source,
+ * whatever clients had, and copy it over the target.  It may be gone: the
+ * filter removes it when it can no longer write to it.  Neither we nor a
+ * service manager must start anything then, so it is not the status of a crash.
+ */
+static bool
+file_knows (struct run *run, const char *how)
+{
+  struct known known;
+
+  known_look (&known, run->bitmap);
+  if (known.state > 0)
+    return true;
+  if (known.state < 0)
+    complain ("run: the proxy %s; it is not started again: the intent file %s",
+              how, known.error);
+  else
+    complain ("run: the proxy %s; it is not started again, since the intent"
+              " file %s is gone, or does not know the mirror; if clients had"
+              " been moved to the target, only %s has their data", how,
+              run->bitmap, run->target.name);
+  fail (run, STATUS_FAILED);
+  return false;
+}
+
+static void
+restart_proxy (struct run *run)
+{
+  run->proxy.again_ms = 0;
+  if (file_knows (run, "has ended") && run_spawn_proxy (run) < 0)
+    schedule (&run->proxy);
+}
+
 static void
 proxy_crashed (struct run *run, const char *how)
 {
   if (run->bitmap) {
+    if (!file_knows (run, how))
+      return;
     complain ("run: the proxy %s; it is started again", how);
     run->phase = STARTING;
     schedule (&run->proxy);
@@ -447,11 +484,8 @@ is_due (int64_t when_ms)
 static void
 act_by_time (struct run *run)
 {
-  if (is_due (run->proxy.again_ms)) {
-    run->proxy.again_ms = 0;
-    if (run_spawn_proxy (run) < 0)
-      schedule (&run->proxy);
-  }
+  if (is_due (run->proxy.again_ms))
+    restart_proxy (run);
   if (is_due (run->target_server.again_ms)) {
     run->target_server.again_ms = 0;
     if (run_spawn_target (run) < 0)

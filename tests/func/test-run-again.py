@@ -134,6 +134,32 @@ def check_restart(t):
     assert not os.path.exists(t.path("again.img"))
 
 
+def check_file_gone(t):
+    """Nothing is started again without what the intent file knew: the next
+    proxy would serve the source, and copy it over the target."""
+    for moved in True, False:
+        make_disk(t, "far.img", SIZE)
+        t.nbdkit("far", "file", t.path("far.img"))
+        with Run(t, "s.img", t.uri("far"), "--bitmap", "lost") as run:
+            run.ctl("wait", "ready")
+            if moved:
+                run.ctl("complete")
+            client = run.connect()
+            client.pwrite(b"newest", 0)
+            client.flush()
+            before = read_disk(t, "far.img")
+            os.unlink(t.path("lost"))
+            os.kill(run.proxy_pid(), signal.SIGKILL)
+            run.expect(1, "the intent file lost is gone")
+            assert len(run.complaints()) == 1, run.all()
+        ended(t)
+        assert not os.path.exists(t.path("lost"))
+        if moved:
+            assert before.startswith(b"newest")
+            assert read_disk(t, "far.img") == before
+        t.stop("far")
+
+
 def check_target_killed(t):
     """A local target is served again; clients that have been moved to it stay
     connected."""
@@ -161,4 +187,5 @@ def check_target_killed(t):
 with Test() as test:
     make_disk(test, "s.img", SIZE, DATA)
     check_restart(test)
+    check_file_gone(test)
     check_target_killed(test)
