@@ -18,6 +18,7 @@ nbdmirror_SOURCES = \
 	ctl/notify.c ctl/notify.h \
 	ctl/progress.c ctl/progress.h \
 	ctl/raw.c \
+	ctl/run-mirror.c \
 	ctl/run-start.c \
 	ctl/run.c ctl/run.h \
 	ctl/rundir.c ctl/rundir.h \

@@ -3,6 +3,7 @@
  *
  *   run.c          options, and what is made before anything is started
  *   run-start.c    the command lines of the two servers, and the job
+ *   run-mirror.c   what the proxy tells of the mirror
  *   supervise.c    signals, processes and the course of it all
  *   progress.c     what is shown
  *   disk.c guard.c known.c listen.c notify.c rundir.c servers.c   know nothing
@@ -88,6 +89,14 @@ extern int run_spawn_proxy (struct run *run);
 
 /* The proxy runs without a job: make the target ready, and start one. */
 extern int run_start_job (struct run *run);
+
+/*-- run-mirror.c: connected; then maybe not any more -------------------*/
+
+/* Ask how it is, show that, and complete if that is wanted. */
+extern void run_look (struct run *run);
+
+/* Events have come. */
+extern void run_take_events (struct run *run);
 
 /*-- supervise.c --------------------------------------------------------*/
 

@@ -28,24 +28,19 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "errtext.h"
 #include "known.h"
-#include "look.h"
 #include "notify.h"
 #include "run.h"
 
 #define CONNECT_EVERY_MS 20     /* while the proxy starts */
 #define GREETING_MS 500         /* and for one try of it */
-#define DRAW_EVERY_MS 500       /* on a terminal */
-#define LOOK_EVERY_MS 5000      /* elsewhere, should an event have been lost */
-#define COMPLETE_EVERY_MS 1000  /* while the proxy refuses to */
-#define STATUS_MS 2000          /* for the answer to a question */
-#define QUIT_MS 2000            /* and to quit */
+#define QUIT_MS 2000            /* for the answer to quit */
+#define PATIENCE_MS 5000        /* if nothing is to be done */
 #define TARGET_END_MS 5000      /* from SIGTERM to SIGKILL */
 
 /* Before starting a server again that has lived for less than LONG_LIFE_MS. */
@@ -163,108 +158,6 @@ look_for_proxy (struct run *run)
     progress_say (&run->progress, "again     the proxy is running");
   else
     announce (run);
-}
-
-/*-- the mirror ---------------------------------------------------------*/
-
-static void
-disconnect (struct run *run)
-{
-  client_close (run->client);
-  run->client = NULL;
-  run->completing = false;
-  run->look_ms = client_now_ms () + CONNECT_EVERY_MS;
-}
-
-/* --complete: the job is ready.  It is tried again until the proxy accepts it;
- * what comes of it is up to the proxy.
- */
-static void
-complete (struct run *run, const char *job)
-{
-  const int64_t now = client_now_ms ();
-  json_t *result = NULL;
-  int r;
-
-  if (now < run->complete_ms)
-    return;
-  r = client_command (run->client, "block-job-complete",
-                      json_pack ("{s:s}", "device", job), ANSWER_MS, &result);
-  json_decref (result);
-  run->completing = r == 0;
-  if (r == 0)
-    return;
-  if (run->complete_ms == 0)
-    progress_say (&run->progress, "waiting   not completed yet: %s",
-                  client_error (run->client));
-  run->complete_ms = now + COMPLETE_EVERY_MS;
-}
-
-static void
-note_event (struct run *run, json_t *event)
-{
-  const char *name = look_word (event, "event");
-  json_t *data = json_object_get (event, "data");
-
-  if (strcmp (name, "MIRROR_PIVOTED") == 0) {
-    run->complete = run->completing = false;
-    progress_pivoted (&run->progress, (uint64_t) json_integer_value
-                      (json_object_get (data, "pause-us")));
-  }
-  else if (strcmp (name, "MIRROR_SWITCH_FAILED") == 0) {
-    if (run->completing)        /* nothing is tried again by itself */
-      run->complete = run->completing = false;
-    progress_say (&run->progress, "failed    %s: %s",
-                  look_word (data, "operation"), look_word (data, "error"));
-  }
-  else if (strcmp (name, "JOB_STATUS_CHANGE") == 0 &&
-           (strcmp (look_word (data, "status"), "null") == 0 ||
-            strcmp (look_word (data, "status"), "concluded") == 0))
-    run->completing = false;
-}
-
-/* Ask how it is.  Not while a pivot is under way: what comes of it is told by
- * an event, and those before an answer are lost.
- */
-static void
-look (struct run *run)
-{
-  json_t *mirror, *job;
-  int r;
-
-  run->look_ms = client_now_ms () +
-    (run->progress.live ? DRAW_EVERY_MS : LOOK_EVERY_MS);
-  if (run->completing)
-    return;
-  r = client_command (run->client, "query-mirror", NULL, STATUS_MS, &mirror);
-  if (r < 0) {
-    disconnect (run);
-    return;
-  }
-  progress_show (&run->progress, mirror);
-  job = json_object_get (mirror, "job");
-  if (run->complete && json_is_true (json_object_get (job, "ready"))) {
-    complete (run, look_word (job, "id"));
-    if (!run->completing)
-      run->look_ms = client_now_ms () + COMPLETE_EVERY_MS / 2;
-  }
-  json_decref (mirror);
-}
-
-static void
-take_events (struct run *run)
-{
-  json_t *event;
-  int r;
-
-  while ((r = client_next_event (run->client, 0, &event)) == 0) {
-    note_event (run, event);
-    json_decref (event);
-  }
-  if (r != -ETIMEDOUT)          /* its end is seen by SIGCHLD */
-    disconnect (run);
-  else
-    run->look_ms = 0;
 }
 
 /*-- processes end ------------------------------------------------------*/
@@ -498,14 +391,14 @@ act_by_time (struct run *run)
   if (run->client == NULL)
     look_for_proxy (run);
   else if (client_now_ms () >= run->look_ms)
-    look (run);
+    run_look (run);
 }
 
 /* Until something is to be done by time. */
 static int
 patience_ms (const struct run *run)
 {
-  int64_t left = LOOK_EVERY_MS;
+  int64_t left = PATIENCE_MS;
   const int64_t now = client_now_ms ();
   const int64_t when[] = {
     run->proxy.again_ms, run->target_server.again_ms, run->kill_ms,
@@ -542,7 +435,7 @@ loop (struct run *run)
     if (poll (fds, 2, patience_ms (run)) <= 0)
       continue;
     if (fds[1].revents != 0)
-      take_events (run);
+      run_take_events (run);
     if (fds[0].revents != 0)
       take_signals (run);
   }
