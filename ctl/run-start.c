@@ -192,6 +192,15 @@ run_start_target (struct run *run, uint64_t size)
 
 /*-- the proxy ----------------------------------------------------------*/
 
+/* An order for the first start only: by the next one clients may have been
+ * moved again, and must not be taken back.
+ */
+static bool
+is_done (const struct run *run, const char *option)
+{
+  return run->announced && strcmp (option, "after-pivot=source") == 0;
+}
+
 static void
 add_keys (const struct run *run, struct words *argv)
 {
@@ -209,7 +218,8 @@ add_keys (const struct run *run, struct words *argv)
   if (speed)
     words_add (argv, "mirror-speed=%s", speed);
   for (i = 0; i < run->call->options_count; i++)
-    if (strcmp (run->call->options[i].name, "-o") == 0)
+    if (strcmp (run->call->options[i].name, "-o") == 0 &&
+        !is_done (run, run->call->options[i].value))
       words_add (argv, "mirror-%s", run->call->options[i].value);
 }
 

@@ -160,6 +160,36 @@ def check_file_gone(t):
         t.stop("far")
 
 
+def check_source_again(t):
+    """-o after-pivot=source takes clients back once, and not those that have
+    been moved since."""
+    make_disk(t, "far.img", SIZE)
+    t.nbdkit("far", "file", t.path("far.img"))
+    args = ("s.img", t.uri("far"), "--bitmap", "back")
+    old = read_disk(t, "s.img")[:4]
+    with Run(t, *args, "--complete") as run:
+        run.says("pivoted ")
+        client = run.connect()
+        client.pwrite(b"lost", 0)
+        client.shutdown()
+    with Run(t, *args, "-o", "after-pivot=source") as run:
+        client = run.connect()
+        assert client.pread(4, 0) == old
+        client.shutdown()
+        run.ctl("start", t.uri("far"))
+        run.ctl("wait", "ready")
+        run.ctl("complete")
+        client = run.connect()
+        client.pwrite(b"kept", 0)
+        os.kill(run.proxy_pid(), signal.SIGKILL)
+        run.says("again ")
+        client = run.connect()
+        assert client.pread(4, 0) == b"kept", client.pread(4, 0)
+        client.shutdown()
+    assert read_disk(t, "far.img").startswith(b"kept")
+    t.stop("far")
+
+
 def check_target_killed(t):
     """A local target is served again; clients that have been moved to it stay
     connected."""
@@ -188,4 +218,5 @@ with Test() as test:
     make_disk(test, "s.img", SIZE, DATA)
     check_restart(test)
     check_file_gone(test)
+    check_source_again(test)
     check_target_killed(test)
