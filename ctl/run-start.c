@@ -174,14 +174,21 @@ run_start_target (struct run *run, uint64_t size)
     return 0;
   }
   known_look (&known, run->bitmap);
+  if (known.state < 0) {
+    complain ("run: --bitmap: %s", known.error);
+    return -1;
+  }
   if (known.state > 0 && run->target.kind == DISK_MISSING) {
     complain ("run: TARGET %s: does not exist, but the intent file %s says what"
               " of it is equal; delete that file to start over",
               run->target.name, run->bitmap);
     return -1;
   }
-  if (disk_prepare (&run->target, size, mode,
-                    run->force || known.state != 0) < 0)
+  /* One that the file knows is the filter's to judge.  If it was cut off it
+   * must not be made to fit: the zeroes would pass for what was there.
+   */
+  if (known.state == 0 &&
+      disk_prepare (&run->target, size, mode, run->force) < 0)
     return -1;
   if (listen_for_proxy (run) < 0 || run_spawn_target (run) < 0) {
     run->target_uri = NULL;

@@ -106,6 +106,35 @@ def check_zero(t):
             assert now[:SIZE] == read_disk(t, "s.img")
 
 
+def check_known(t):
+    """One of which the intent file says what is equal stays as it is: what has
+    been cut off is not made up for by zeroes."""
+    make_disk(t, "s.img", SIZE, DATA)
+    args = ("s.img", "known.img", "--bitmap", "map")
+    for moved in False, True:
+        with Run(t, *args) as run:
+            if moved:
+                run.ctl("wait", "ready")
+                run.ctl("complete")
+        with open(t.path("known.img"), "rb") as f:
+            copy = f.read()
+        os.truncate(t.path("known.img"), SIZE // 2)
+        refused(t, *args, lines=2, text="smaller" if moved else
+                "another target: that has %d bytes, this one" % SIZE)
+        assert os.path.getsize(t.path("known.img")) == SIZE // 2, moved
+        with open(t.path("known.img"), "wb") as f:
+            f.write(copy)
+    # Nor is anything done to any target when the file cannot be read.
+    os.truncate(t.path("map"), 100)
+    make_disk(t, "short.img", SIZE // 2)
+    for name in "known.img", "short.img", "none.img":
+        before = os.path.exists(t.path(name)) and read_disk(t, name)
+        refused(t, "s.img", name, "--bitmap", "map", "--force", text="map: is ")
+        assert (os.path.exists(t.path(name)) and
+                read_disk(t, name)) == before, name
+    os.unlink(t.path("map"))
+
+
 def check_itself(t):
     """The source under another name, and disks that another run has."""
     os.symlink("s.img", t.path("link"))
@@ -188,6 +217,7 @@ with Test() as test:
     check_not_created(test)
     check_data(test)
     check_zero(test)
+    check_known(test)
     check_itself(test)
     check_devices(test)
     check_kinds(test)

@@ -51,6 +51,7 @@ def check_usage(t):
             (("s.img", "n", "--control", "x" * 108), "at most 107 bytes"),
             (("s.img", "n", "--listen", "unix:" + "x" * 108),
              "at most 107 bytes"),
+            (("s.img", "n", "--bitmap", "s.img"), "is no intent file"),
             (("s.img", "n", "--listen", "unix:"), "must be the path"),
             (("s.img", "n", "--listen", "unix:no/x"), "No such file"),
             (("s.img", "n", "--listen", "unix:s.img"), "is no socket"),
@@ -67,7 +68,6 @@ def check_usage(t):
     # What the filter judges: its line, and one that says what it means.
     for args, text in (
             (("n", "-o", "granlarity=4K"), "the nearest is mirror-granularity"),
-            (("n", "--bitmap", "s.img"), "is no intent file"),
             (("n", "--control", "no/such"), "cannot bind: No such file"),
             ((t.uri("nobody"), "-o", "on-target-error=report"),
              "nobody.sock")):
