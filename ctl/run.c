@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "known.h"
 #include "run.h"
 #include "size.h"
 
@@ -157,11 +158,23 @@ prepare (struct run *run)
 
 /*-- all ----------------------------------------------------------------*/
 
+/* A target that was created for nothing is removed.  But if the mirror has got
+ * as far as the intent file, the next start goes on with both.
+ */
+static bool
+target_is_unwanted (const struct run *run)
+{
+  struct known known;
+
+  known_look (&known, run->bitmap);
+  return !run->announced && known.state == INTENT_IDLE;
+}
+
 static void
 finish (struct run *run)
 {
   disk_close (&run->source, false);
-  disk_close (&run->target, !run->announced);
+  disk_close (&run->target, target_is_unwanted (run));
   listen_free (&run->clients);
   listen_free (&run->target_listener);
   if (run->control_left)

@@ -12,7 +12,8 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from mirrortest import Test  # noqa: E402
-from runtest import Run, make_disk, read_disk, refused  # noqa: E402
+from runtest import (Run, instead_of_proxy, make_disk,  # noqa: E402
+                     read_disk, refused)
 
 SIZE = 3 << 20
 DATA = os.urandom(1 << 20)
@@ -65,6 +66,27 @@ def check_not_created(t):
     refused(t, "s.img", "zero.img", "-o", "granularity=3", lines=2,
             text="granularity=3")
     assert os.path.getsize(t.path("zero.img")) == SIZE
+
+
+def check_not_told(t):
+    """But it stays if the intent file knows it by then, though nobody has been
+    told where the proxy is."""
+    env = instead_of_proxy(t, """
+kill -STOP $PPID
+(LISTEN_PID=$BASHPID exec "$nbdkit" "$@") &
+until nbdmirror bitmap map 2>&1 | grep -q '^state *running$'; do :; done
+kill -KILL $!; wait $!
+kill -CONT $PPID
+exit 1""")
+    make_disk(t, "s.img", SIZE, DATA)
+    run = Run(t, "s.img", "kept.img", "--bitmap", "map", "--control", "c",
+              env=env, wait=False)
+    run.expect(1, "the proxy did not start: nbdkit ended with status 1")
+    assert os.path.exists(t.path("kept.img"))
+    mirror(t, "s.img", "kept.img", "--bitmap", "map")
+    assert read_disk(t, "kept.img") == read_disk(t, "s.img")
+    for name in "kept.img", "map":
+        os.unlink(t.path(name))
 
 
 def check_data(t):
@@ -215,6 +237,7 @@ def check_kinds(t):
 with Test() as test:
     check_created(test)
     check_not_created(test)
+    check_not_told(test)
     check_data(test)
     check_zero(test)
     check_known(test)

@@ -13,8 +13,11 @@ process and no socket behind.
 import glob
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
+import tempfile
 
 import nbd
 
@@ -74,6 +77,18 @@ def ended(t):
     """No server is left."""
     wait_for(lambda: not processes(t) and not exiting(t),
              "left: %s" % processes(t), 20)
+
+
+def instead_of_proxy(t, script):
+    """The environment for Run in which the proxy is this shell script, with the
+    command line of nbdkit; all other nbdkits are themselves."""
+    directory = tempfile.mkdtemp(dir=t.tmp)
+    with open(os.path.join(directory, "nbdkit"), "w", encoding="utf-8") as f:
+        f.write("#!/bin/bash\nnbdkit=%s\ncase \"$*\" in *mirror-control=*) ;;"
+                " *) exec $nbdkit \"$@\" ;; esac\n%s\n" %
+                (shlex.quote(shutil.which("nbdkit")), script))
+    os.chmod(f.name, 0o755)
+    return {"PATH": "%s:%s" % (directory, os.environ["PATH"])}
 
 
 class Run:
