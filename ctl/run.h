@@ -31,6 +31,7 @@ struct process {
   int64_t started_ms;
   int64_t again_ms;             /* start it then; 0: do not */
   int delay_ms;                 /* before the last time it was */
+  int failures;                 /* starts of the proxy since it has answered */
 };
 
 enum phase {

@@ -46,7 +46,8 @@
 /* Before starting a server again that has lived for less than LONG_LIFE_MS. */
 #define LONG_LIFE_MS 1000
 #define DELAY_MIN_MS 500
-#define DELAY_MAX_MS 2000        /* clients wait, but not for ever */
+#define DELAY_MAX_MS 2000       /* clients wait, but not for ever */
+#define FAILURES_MAX 10         /* in a row */
 
 /*-- the end ------------------------------------------------------------*/
 
@@ -154,6 +155,7 @@ look_for_proxy (struct run *run)
     return;
   }
   run->phase = SERVING;
+  run->proxy.failures = 0;
   if (run->announced)
     progress_say (&run->progress, "again     the proxy is running");
   else
@@ -232,6 +234,25 @@ proxy_crashed (struct run *run, const char *how)
   fail (run, STATUS_NO_PROXY);
 }
 
+/* One that is started again after a crash has ended before it answered.  What
+ * it needs may come back, as a source that is a server.  In the end a service
+ * manager may try; with the status of a first start that has failed it would
+ * not.
+ */
+static void
+proxy_failed_again (struct run *run, const char *how)
+{
+  if (++run->proxy.failures < FAILURES_MAX) {
+    complain ("run: the proxy did not start again: nbdkit %s; it is tried"
+              " again", how);
+    schedule (&run->proxy);
+    return;
+  }
+  complain ("run: the proxy did not start again: nbdkit %s; that was the last"
+            " of %d tries", how, FAILURES_MAX);
+  fail (run, STATUS_NO_PROXY);
+}
+
 static void
 proxy_ended (struct run *run, int status)
 {
@@ -248,12 +269,14 @@ proxy_ended (struct run *run, int status)
   run->completing = run->progress.resumed = false;
   switch (run->phase) {
   case STARTING:
-    if (run->announced && WIFSIGNALED (status)) {       /* another crash */
-      proxy_crashed (run, how);
-      break;
+    if (!run->announced) {
+      complain ("run: the proxy did not start: nbdkit %s", how);
+      fail (run, STATUS_FAILED);
     }
-    complain ("run: the proxy did not start: nbdkit %s", how);
-    fail (run, STATUS_FAILED);
+    else if (WIFSIGNALED (status))      /* another crash */
+      proxy_crashed (run, how);
+    else
+      proxy_failed_again (run, how);
     break;
   case SERVING:
     if (!well)

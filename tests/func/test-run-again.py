@@ -14,8 +14,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 import nbd  # noqa: E402
 from mirrortest import STRESS, Test, wait_for  # noqa: E402
-from runtest import (Run, ended, make_disk, processes,  # noqa: E402
-                     read_disk, refused)
+from runtest import (Run, ended, instead_of_proxy,  # noqa: E402
+                     make_disk, processes, read_disk, refused)
 
 SIZE = 4 << 20
 DATA = os.urandom(1 << 20)
@@ -113,13 +113,19 @@ def check_restart(t):
     ended(t)
     assert read_disk(t, "s.img") == bytes(writer.image)
     assert read_disk(t, "again.img") == bytes(writer.image)
-    # It is not tried for ever: one that does not start is a failure.
+    # One that does not start is tried again, but not for ever.
     os.unlink(t.path("map"))
     with Run(t, "s.img", "again.img", "--force", "--bitmap", "map", "-o",
              "granularity=4K") as run:
         os.rename(t.path("s.img"), t.path("gone.img"))
         os.kill(run.proxy_pid(), signal.SIGKILL)
-        run.expect(1, "the proxy did not start: nbdkit ended with status 1")
+        run.says("the proxy did not start again: nbdkit ended with status 1; "
+                 "it is tried again")
+        os.rename(t.path("gone.img"), t.path("s.img"))
+        run.says("again ")
+        os.rename(t.path("s.img"), t.path("gone.img"))
+        os.kill(run.proxy_pid(), signal.SIGKILL)
+        run.expect(3, "ended with status 1; that was the last of 10 tries")
     os.rename(t.path("gone.img"), t.path("s.img"))
     ended(t)
     # A target of which the file says that it is equal must be there, and be the
@@ -158,6 +164,20 @@ def check_file_gone(t):
             assert before.startswith(b"newest")
             assert read_disk(t, "far.img") == before
         t.stop("far")
+    # Nor if it has gone by the next try.
+    env = instead_of_proxy(t, """
+[ -e lost ] || exec "$nbdkit" "$@"
+echo x >> starts
+[ $(wc -l < starts) -lt 2 ] || rm lost
+exit 1""")
+    t.nbdkit("far", "file", t.path("far.img"))
+    with Run(t, "s.img", t.uri("far"), "--bitmap", "lost", env=env) as run:
+        os.kill(run.proxy_pid(), signal.SIGKILL)
+        run.expect(1, "the proxy has ended; it is not started again, since the "
+                   "intent file lost is gone")
+        assert read_disk(t, "starts") == b"x\nx\n"
+    ended(t)
+    t.stop("far")
 
 
 def check_source_again(t):
