@@ -199,6 +199,23 @@ run_start_target (struct run *run, uint64_t size)
 
 /*-- the proxy ----------------------------------------------------------*/
 
+/* The value of -o KEY=VALUE, NULL if it was not given. */
+static const char *
+key_value (const struct run *run, const char *key)
+{
+  const size_t n = strlen (key);
+  const char *value;
+  unsigned i;
+
+  for (i = 0; i < run->call->options_count; i++) {
+    value = run->call->options[i].value;
+    if (strcmp (run->call->options[i].name, "-o") == 0 &&
+        strncmp (value, key, n) == 0 && value[n] == '=')
+      return value + n + 1;
+  }
+  return NULL;
+}
+
 /* An order for the first start only: by the next one clients may have been
  * moved again, and must not be taken back.
  */
@@ -230,11 +247,24 @@ add_keys (const struct run *run, struct words *argv)
       words_add (argv, "mirror-%s", run->call->options[i].value);
 }
 
+/* When clients have been moved the source is not even opened, whatever has
+ * become of a further mirror, unless they are to be taken back.
+ */
+static bool
+source_is_left (const struct run *run)
+{
+  const char *after = key_value (run, "after-pivot");
+  struct known known;
+
+  known_look (&known, run->bitmap);
+  return known.moved &&
+    (run->announced || after == NULL || strcmp (after, "source") != 0);
+}
+
 int
 run_spawn_proxy (struct run *run)
 {
   struct words argv = { .word = NULL };
-  struct known known;
   pid_t pid = -1;
 
   words_add (&argv, "nbdkit");
@@ -245,9 +275,7 @@ run_spawn_proxy (struct run *run)
     words_add (&argv, "uri=%s", run->source.name);
   }
   else {
-    /* When clients have been moved the source is not even opened. */
-    known_look (&known, run->bitmap);
-    if (known.state != INTENT_PIVOTED && !can_write (run->source.path))
+    if (!source_is_left (run) && !can_write (run->source.path))
       words_add (&argv, "-r");
     words_add (&argv, "%s", local_plugin (run));
     words_add (&argv, "file=%s", run->source.path);
@@ -265,23 +293,6 @@ run_spawn_proxy (struct run *run)
 }
 
 /*-- the job ------------------------------------------------------------*/
-
-/* The value of -o KEY=VALUE, NULL if it was not given. */
-static const char *
-key_value (const struct run *run, const char *key)
-{
-  const size_t n = strlen (key);
-  const char *value;
-  unsigned i;
-
-  for (i = 0; i < run->call->options_count; i++) {
-    value = run->call->options[i].value;
-    if (strcmp (run->call->options[i].name, "-o") == 0 &&
-        strncmp (value, key, n) == 0 && value[n] == '=')
-      return value + n + 1;
-  }
-  return NULL;
-}
 
 int
 run_start_job (struct run *run)

@@ -245,9 +245,28 @@ def check_read_only(t, source):
         client = run.connect()
         client.pwrite(b"now", 0)
         client.shutdown()
+    # Nor when a further mirror, from that disk on, goes on or has ended.
+    make_disk(t, "third.img", len(content))
+    t.nbdkit("third", "file", t.path("third.img"))
+    with Run(t, *args) as run:
+        run.ctl("start", t.uri("third"))
+        run.ctl("wait", "ready")
+    for data in b"and", b"end":
+        with Run(t, *args) as run:
+            assert "-r" not in command_lines(t)["source"]
+            client = run.connect()
+            client.pwrite(data, 0)
+            client.shutdown()
+            if data == b"and":
+                run.detach()
+    t.stop("third")
+    assert read_disk(t, "third.img").startswith(b"and")
     with open(source, "rb") as f:
         assert f.read() == content
-    assert read_disk(t, "ro.img") == b"now" + content[3:]
+    assert read_disk(t, "ro.img") == b"end" + content[3:]
+    # But they may be taken back to the source.
+    with Run(t, *args, "-o", "after-pivot=source") as run:
+        assert "-r" in command_lines(t)["source"]
     for name in "ro.img", "ro.intent":
         os.unlink(t.path(name))
 
