@@ -145,6 +145,7 @@ run_spawn_target (struct run *run)
   struct words argv = { .word = NULL };
   pid_t pid = -1;
 
+  run->target_server.started_ms = client_now_ms ();     /* also if it fails */
   words_add (&argv, "nbdkit");
   words_add (&argv, "-f");
   words_add (&argv, "%s", local_plugin (run));
@@ -157,7 +158,6 @@ run_spawn_target (struct run *run)
     return -1;
   guard_add (&run->guard, pid);
   run->target_server.pid = pid;
-  run->target_server.started_ms = client_now_ms ();
   return 0;
 }
 
@@ -267,6 +267,7 @@ run_spawn_proxy (struct run *run)
   struct words argv = { .word = NULL };
   pid_t pid = -1;
 
+  run->proxy.started_ms = client_now_ms ();     /* also if it fails */
   words_add (&argv, "nbdkit");
   words_add (&argv, "-f");
   words_add (&argv, "--filter=mirror");
@@ -288,7 +289,6 @@ run_spawn_proxy (struct run *run)
     return -1;
   guard_add (&run->guard, pid);
   run->proxy.pid = pid;
-  run->proxy.started_ms = client_now_ms ();
   return 0;
 }
 

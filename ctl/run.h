@@ -28,7 +28,7 @@
 /* A server that may have to be started again. */
 struct process {
   pid_t pid;                    /* 0: it does not run */
-  int64_t started_ms;
+  int64_t started_ms;           /* the last try */
   int64_t again_ms;             /* start it then; 0: do not */
   int delay_ms;                 /* before the last time it was */
   int failures;                 /* starts of the proxy since it has answered */

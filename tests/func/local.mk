@@ -74,6 +74,12 @@ tests_lib_keep_locales_la_CFLAGS = $(tool_cflags)
 tests_lib_keep_locales_la_LDFLAGS = \
 	-module -avoid-version -shared -rpath /nowhere
 
+check_LTLIBRARIES += tests/lib/nofork.la
+tests_lib_nofork_la_SOURCES = tests/lib/nofork.c
+tests_lib_nofork_la_CFLAGS = $(tool_cflags)
+tests_lib_nofork_la_LDFLAGS = \
+	-module -avoid-version -shared -rpath /nowhere
+
 # What load, time or chance make worth repeating for longer.
 stress_tests = \
 	tests/func/test-background.sh \

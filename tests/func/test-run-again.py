@@ -13,7 +13,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 import nbd  # noqa: E402
-from mirrortest import STRESS, Test, wait_for  # noqa: E402
+from mirrortest import BUILD, STRESS, Test, wait_for  # noqa: E402
 from runtest import (Run, ended, instead_of_proxy,  # noqa: E402
                      make_disk, processes, read_disk, refused)
 
@@ -180,6 +180,32 @@ exit 1""")
     t.stop("far")
 
 
+def check_no_process(t):
+    """What cannot even be started is tried again, but not all the time."""
+    if os.environ.get("MIRROR_SANITIZER", "no") != "no":
+        return                  # its library wants to be the first
+    env = {"LD_PRELOAD": os.path.join(BUILD, "tests/lib/.libs/nofork.so"),
+           "NOFORK": t.path("nofork")}
+    make_disk(t, "f.img", SIZE)
+    with Run(t, "s.img", "f.img", "--bitmap", "fork", env=env) as run:
+        for pid in (run.proxy_pid,
+                    lambda: (set(processes(t, "f.img")) -
+                             {run.proxy_pid()}).pop()):
+            failures = run.errors().count("run: fork: ")
+            make_disk(t, "nofork", 0)
+            os.kill(pid(), signal.SIGKILL)
+            wait_for(lambda: run.errors().count("run: fork: ") > failures,
+                     "fork does not fail")
+            start = time.monotonic()
+            wait_for(lambda: run.errors().count("run: fork: ") > failures + 3,
+                     "it is not tried again")
+            assert time.monotonic() - start > 3, run.all()
+            os.unlink(t.path("nofork"))
+            wait_for(lambda: len(processes(t, "f.img")) == 2, "not again")
+        run.says("again ")
+    ended(t)
+
+
 def check_source_again(t):
     """-o after-pivot=source takes clients back once, and not those that have
     been moved since."""
@@ -238,5 +264,6 @@ with Test() as test:
     make_disk(test, "s.img", SIZE, DATA)
     check_restart(test)
     check_file_gone(test)
+    check_no_process(test)
     check_source_again(test)
     check_target_killed(test)
