@@ -436,6 +436,12 @@ client_fd (const struct client *c)
   return c->fd;
 }
 
+bool
+client_has_line (const struct client *c)
+{
+  return memchr (c->in + c->line, '\n', c->length - c->line) != NULL;
+}
+
 int
 client_wait_end (struct client *c, int timeout_ms)
 {

@@ -14,6 +14,7 @@
 #ifndef MIRROR_CLIENT_H
 #define MIRROR_CLIENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -59,8 +60,11 @@ extern int client_wait_event (struct client *c, int timeout_ms);
 extern int client_next_event (struct client *c, int timeout_ms,
                               json_t **event);
 
-/* Readable when something has come, for poll. */
+/* Readable when something has come, for poll.  But what has come along with the
+ * last answer has been read already.
+ */
 extern int client_fd (const struct client *c);
+extern bool client_has_line (const struct client *c);
 
 /* Wait until the server closes the connection: 0. */
 extern int client_wait_end (struct client *c, int timeout_ms);

@@ -452,6 +452,8 @@ loop (struct run *run)
     act_by_time (run);
     if (is_over (run))
       return;
+    if (run->client && client_has_line (run->client))
+      run_take_events (run);
     fds[1] = (struct pollfd) {
       .fd = run->client ? client_fd (run->client) : -1, .events = POLLIN,
     };

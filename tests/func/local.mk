@@ -131,6 +131,7 @@ stress_tests += $(uring_tests)
 # nbdmirror run, as far as it is not among the former.
 run_tests = \
 	tests/func/test-run.py \
+	tests/func/test-run-control.py \
 	tests/func/test-run-ends.py \
 	tests/func/test-run-local.py \
 	tests/func/test-run-target.py \
@@ -204,6 +205,7 @@ EXTRA_DIST += \
 	tests/lib/chaos.py \
 	tests/lib/dead.py \
 	tests/lib/failpoints.py \
+	tests/lib/fakeproxy.py \
 	tests/lib/functions.sh \
 	tests/lib/fusedisk.py \
 	tests/lib/journal.py \

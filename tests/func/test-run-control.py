@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""nbdmirror run with a proxy whose control socket does what it seldom does."""
+
+import os
+import shlex
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
+from mirrortest import TOP, Test  # noqa: E402
+from runtest import (Run, ended, instead_of_proxy, make_disk,  # noqa: E402
+                     read_disk)
+
+SIZE = 1 << 20
+
+
+def fake(t, mode, *args):
+    if os.path.exists(t.path("happened")):
+        os.unlink(t.path("happened"))
+    env = instead_of_proxy(t, "exec %s %s %s \"$@\"" % (
+        shlex.quote(sys.executable),
+        shlex.quote(os.path.join(os.path.abspath(TOP),
+                                 "tests/lib/fakeproxy.py")), mode))
+    return Run(t, "s.img", "nbd://nowhere/", *args, env=env)
+
+
+def happened(t):
+    if not os.path.exists(t.path("happened")):
+        return []
+    return read_disk(t, "happened").decode("ascii").split("\n")[:-1]
+
+
+def check_event(t):
+    """One that has come along with an answer is heard of."""
+    with fake(t, "event") as run:
+        run.says("they were held for 1.234 ms")
+    ended(t)
+
+
+with Test() as test:
+    make_disk(test, "s.img", SIZE)
+    check_event(test)
