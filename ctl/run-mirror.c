@@ -26,7 +26,8 @@ disconnect (struct run *run)
 }
 
 /* --complete: the job is ready.  It is tried again until the proxy accepts it;
- * what comes of it is up to the proxy.
+ * what comes of it is up to the proxy.  An answer that has not come in time
+ * must not be taken for that to the next question.
  */
 static void
 complete (struct run *run, const char *job)
@@ -47,6 +48,8 @@ complete (struct run *run, const char *job)
     progress_say (&run->progress, "waiting   not completed yet: %s",
                   client_error (run->client));
   run->complete_ms = now + COMPLETE_EVERY_MS;
+  if (r != -EREMOTEIO)
+    disconnect (run);
 }
 
 static void

@@ -8,7 +8,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from mirrortest import TOP, Test  # noqa: E402
+from mirrortest import TOP, Test, wait_for  # noqa: E402
 from runtest import (Run, ended, instead_of_proxy, make_disk,  # noqa: E402
                      read_disk)
 
@@ -38,6 +38,17 @@ def check_event(t):
     ended(t)
 
 
+def check_late(t):
+    """An answer that does not come in time is not taken for another's: it is
+    asked through a new connection."""
+    with fake(t, "late", "--complete") as run:
+        wait_for(lambda: len(happened(t)) > 1, "nothing happens", 60)
+        assert happened(t)[:2] == ["complete", "closed"], happened(t)
+        run.says("not completed yet: the server does not answer")
+    ended(t)
+
+
 with Test() as test:
     make_disk(test, "s.img", SIZE)
     check_event(test)
+    check_late(test)

@@ -66,8 +66,8 @@ class Session:
 
 def main():
     mode = sys.argv[1]
-    if mode == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "deaf"
+                  else lambda *_: sys.exit(0))
     path, = (word.partition("=")[2] for word in sys.argv
              if word.startswith("mirror-control="))
     with socket.socket(socket.AF_UNIX) as listener:
