@@ -73,14 +73,31 @@ make_room (const struct sockaddr_un *sun)
   return unlink (sun->sun_path) < 0 ? -errno : 0;
 }
 
+/* path: of at most LISTEN_PATH_MAX bytes. */
+static void
+set_path (struct sockaddr_un *sun, const char *path)
+{
+  *sun = (struct sockaddr_un) { .sun_family = AF_UNIX };
+  memcpy (sun->sun_path, path, strlen (path) + 1);
+}
+
+void
+listen_remove (const char *path)
+{
+  struct sockaddr_un sun;
+
+  set_path (&sun, path);
+  make_room (&sun);
+}
+
 /* A listening socket, or -errno. */
 static int
 open_unix (const char *path)
 {
-  struct sockaddr_un sun = { .sun_family = AF_UNIX };
+  struct sockaddr_un sun;
   int fd, r;
 
-  memcpy (sun.sun_path, path, strlen (path) + 1);
+  set_path (&sun, path);
   r = make_room (&sun);
   if (r < 0)
     return r;
@@ -100,6 +117,7 @@ int
 listen_unix (struct listener *l, const char *what, const char *path)
 {
   CLEANUP_FREE char *absolute = absolute_path (path);
+  struct stat st;
   int fd;
 
   if (absolute == NULL || path[0] == '\0') {
@@ -121,6 +139,10 @@ listen_unix (struct listener *l, const char *what, const char *path)
   }
   l->fds[0] = fd;
   l->count = 1;
+  if (lstat (absolute, &st) == 0) {
+    l->dev = st.st_dev;
+    l->ino = st.st_ino;
+  }
   l->uri = listen_unix_uri ("", absolute);
   l->path = absolute;
   absolute = NULL;
@@ -278,11 +300,21 @@ listen_close (struct listener *l)
     close (l->fds[--l->count]);
 }
 
+/* Who has removed our socket may listen there now. */
+static bool
+is_ours (const struct listener *l)
+{
+  struct stat st;
+
+  return lstat (l->path, &st) == 0 && st.st_dev == l->dev &&
+    st.st_ino == l->ino;
+}
+
 void
 listen_free (struct listener *l)
 {
   listen_close (l);
-  if (l->path)
+  if (l->path && is_ours (l))
     unlink (l->path);
   free (l->path);
   free (l->uri);

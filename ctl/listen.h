@@ -10,6 +10,8 @@
 #ifndef MIRROR_LISTEN_H
 #define MIRROR_LISTEN_H
 
+#include <sys/types.h>
+
 #define LISTEN_MAX 8            /* sockets: a host may have several addresses */
 #define LISTEN_PATH_MAX 107     /* bytes of a Unix socket's path */
 
@@ -17,6 +19,8 @@ struct listener {
   int fds[LISTEN_MAX];          /* close-on-exec */
   int count;
   char *path;                   /* of a Unix socket, absolute; NULL: TCP */
+  dev_t dev;                    /* what is there; somebody may replace it */
+  ino_t ino;
   char *uri;                    /* for clients on this machine */
 };
 
@@ -40,5 +44,10 @@ extern void listen_close (struct listener *l);
 
 /* Close, remove the socket, and free.  All zero: nothing to do. */
 extern void listen_free (struct listener *l);
+
+/* Remove a Unix socket that a server of ours may have left behind.  What else
+ * is there stays, a socket that a server listens on above all.
+ */
+extern void listen_remove (const char *path);
 
 #endif /* MIRROR_LISTEN_H */

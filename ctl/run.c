@@ -178,7 +178,7 @@ finish (struct run *run)
   listen_free (&run->clients);
   listen_free (&run->target_listener);
   if (run->control_left)
-    unlink (run->control);
+    listen_remove (run->control);
   free (run->control);
   free (run->own_uri);
   rundir_free (&run->dir);

@@ -135,6 +135,30 @@ def check_run_killed(t):
     r.stop()
 
 
+def check_sockets(t):
+    """Those of somebody else, in the place of ours, stay."""
+    with Run(t, "s.img", "k6.img", "--listen", "unix:nbd", "--control",
+             "ctl") as run, \
+            socket.socket(socket.AF_UNIX) as nbd_socket, \
+            socket.socket(socket.AF_UNIX) as control:
+        for path, other in ("nbd", nbd_socket), ("ctl", control):
+            os.unlink(t.path(path))
+            other.bind(t.path(path))
+            other.listen()
+        run.control = None      # it is not ours any more
+        for pid in processes(t, "mirror-control="):
+            os.kill(pid, signal.SIGKILL)
+        run.expect(3, "everything must be copied again")
+        for path in "nbd", "ctl":
+            assert os.path.exists(t.path(path)), path
+    ended(t)
+    # They replace what nobody listens on.
+    with Run(t, "s.img", "k6.img", "--force", "--listen", "unix:nbd",
+             "--control", "ctl"):
+        pass
+    ended(t)
+
+
 def check_notify(t):
     """A service manager is told when clients can connect, and of the end."""
     for name in (t.path("notify"), "\0" + t.path("notify")):
@@ -164,4 +188,5 @@ with Test() as test:
     check_second_signal(test)
     check_proxy_killed(test)
     check_run_killed(test)
+    check_sockets(test)
     check_notify(test)
