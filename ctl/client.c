@@ -442,6 +442,16 @@ client_has_line (const struct client *c)
   return memchr (c->in + c->line, '\n', c->length - c->line) != NULL;
 }
 
+pid_t
+client_server (const struct client *c)
+{
+  struct ucred peer = { .pid = 0 };
+  socklen_t len = sizeof peer;
+
+  return getsockopt (c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? 0
+    : peer.pid;
+}
+
 int
 client_wait_end (struct client *c, int timeout_ms)
 {

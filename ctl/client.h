@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <jansson.h>
 
@@ -65,6 +66,9 @@ extern int client_next_event (struct client *c, int timeout_ms,
  */
 extern int client_fd (const struct client *c);
 extern bool client_has_line (const struct client *c);
+
+/* Whose socket it is, 0 if that cannot be told. */
+extern pid_t client_server (const struct client *c);
 
 /* Wait until the server closes the connection: 0. */
 extern int client_wait_end (struct client *c, int timeout_ms);

@@ -138,15 +138,26 @@ announce (struct run *run)
   }
 }
 
-static void
-look_for_proxy (struct run *run)
+/* Another server may listen there, until our proxy finds that out and ends. */
+static bool
+connect_proxy (struct run *run)
 {
   char error[CLIENT_ERROR_MAX];
 
-  if (client_open (run->control, GREETING_MS, &run->client, error) < 0) {
+  if (client_open (run->control, GREETING_MS, &run->client, error) < 0)
     run->client = NULL;
-    return;
+  else if (client_server (run->client) != run->proxy.pid) {
+    client_close (run->client);
+    run->client = NULL;
   }
+  return run->client != NULL;
+}
+
+static void
+look_for_proxy (struct run *run)
+{
+  if (!connect_proxy (run))
+    return;
   run->look_ms = 0;
   if (run->phase != STARTING)   /* only the connection had been lost */
     return;

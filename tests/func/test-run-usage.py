@@ -69,6 +69,8 @@ def check_usage(t):
     for args, text in (
             (("n", "-o", "granlarity=4K"), "the nearest is mirror-granularity"),
             (("n", "--control", "no/such"), "cannot bind: No such file"),
+            (("n", "--control", "taken", "--complete"),
+             "taken: another server is listening there"),
             ((t.uri("nobody"), "-o", "on-target-error=report"),
              "nobody.sock")):
         refused(t, "s.img", *args, text=text, lines=2)
@@ -246,7 +248,11 @@ def main(t):
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(t.path("live"))
         live.listen()
+        make_disk(t, "other.img", SIZE)
+        t.nbdkit("other", "--filter=mirror", "file", t.path("other.img"),
+                 "mirror-control=" + t.path("taken"))
         check_usage(t)
+        t.stop("other")
     check_default_directory(t)
     check_terminal(t)
 
