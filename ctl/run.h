@@ -30,6 +30,7 @@ struct process {
   pid_t pid;                    /* 0: it does not run */
   int64_t started_ms;           /* the last try */
   int64_t again_ms;             /* start it then; 0: do not */
+  int64_t kill_ms;              /* it has got SIGTERM: end of patience, or 0 */
   int delay_ms;                 /* before the last time it was */
   int failures;                 /* starts of the proxy since it has answered */
 };
@@ -70,7 +71,6 @@ struct run {
   bool control_left;            /* by a proxy that has been killed */
   int64_t look_ms;              /* ask the proxy how it is then */
   int64_t complete_ms;          /* not before that */
-  int64_t kill_ms;              /* end of patience with the target's server */
   int sigfd;
   int signals;                  /* how many of those that end us have come */
   int status;

@@ -41,7 +41,8 @@
 #define GREETING_MS 500         /* and for one try of it */
 #define QUIT_MS 2000            /* for the answer to quit */
 #define PATIENCE_MS 5000        /* if nothing is to be done */
-#define TARGET_END_MS 5000      /* from SIGTERM to SIGKILL */
+#define PROXY_END_MS 15000      /* from SIGTERM to SIGKILL */
+#define TARGET_END_MS 5000      /* the same of the target's server */
 
 /* Before starting a server again that has lived for less than LONG_LIFE_MS. */
 #define LONG_LIFE_MS 1000
@@ -52,28 +53,62 @@
 /*-- the end ------------------------------------------------------------*/
 
 static void
+terminate (struct process *p, int patience_ms)
+{
+  if (p->pid == 0 || p->kill_ms != 0)
+    return;
+  kill (p->pid, SIGTERM);
+  p->kill_ms = client_now_ms () + patience_ms;
+}
+
+static void
 end_target_server (struct run *run)
 {
   run->target_server.again_ms = 0;
-  if (run->target_server.pid == 0 || run->kill_ms != 0)
-    return;
-  kill (run->target_server.pid, SIGTERM);
-  run->kill_ms = client_now_ms () + TARGET_END_MS;
+  terminate (&run->target_server, TARGET_END_MS);
 }
 
-/* The proxy ends by itself after quit, with its clients or without. */
+/* Another server may listen there, until our proxy finds that out and ends. */
+static bool
+connect_proxy (struct run *run)
+{
+  char error[CLIENT_ERROR_MAX];
+
+  if (client_open (run->control, GREETING_MS, &run->client, error) < 0)
+    run->client = NULL;
+  else if (client_server (run->client) != run->proxy.pid) {
+    client_close (run->client);
+    run->client = NULL;
+  }
+  return run->client != NULL;
+}
+
+/* The proxy ends by itself after quit, with its clients or without.  By SIGTERM
+ * it waits for those that are idle, so it gets that only if it cannot be told,
+ * and then not for ever.
+ */
 static void
 end_proxy (struct run *run)
 {
   json_t *result = NULL;
 
-  if (run->client && client_command (run->client, "quit", NULL, QUIT_MS,
-                                     &result) == 0)
+  if ((run->client || connect_proxy (run)) &&
+      client_command (run->client, "quit", NULL, QUIT_MS, &result) == 0)
     json_decref (result);
   else
-    kill (run->proxy.pid, SIGTERM);
+    terminate (&run->proxy, PROXY_END_MS);
   client_close (run->client);
   run->client = NULL;
+}
+
+/* Out of patience?  One that a disk keeps from dying gets it again. */
+static void
+kill_late (struct process *p)
+{
+  if (p->pid == 0 || p->kill_ms == 0 || client_now_ms () < p->kill_ms)
+    return;
+  kill (p->pid, SIGKILL);
+  p->kill_ms = client_now_ms () + TARGET_END_MS;
 }
 
 static void
@@ -136,21 +171,6 @@ announce (struct run *run)
     run->command_pid = 0;
     fail (run, STATUS_FAILED);
   }
-}
-
-/* Another server may listen there, until our proxy finds that out and ends. */
-static bool
-connect_proxy (struct run *run)
-{
-  char error[CLIENT_ERROR_MAX];
-
-  if (client_open (run->control, GREETING_MS, &run->client, error) < 0)
-    run->client = NULL;
-  else if (client_server (run->client) != run->proxy.pid) {
-    client_close (run->client);
-    run->client = NULL;
-  }
-  return run->client != NULL;
 }
 
 static void
@@ -273,6 +293,7 @@ proxy_ended (struct run *run, int status)
   progress_clear (&run->progress);
   ending_text (status, how);
   run->proxy.pid = 0;
+  run->proxy.kill_ms = 0;
   if (!WIFEXITED (status) || run->phase != STARTING)
     run->control_left = !WIFEXITED (status);
   client_close (run->client);
@@ -311,6 +332,7 @@ target_server_ended (struct run *run, int status)
   char how[ENDING_MAX];
 
   run->target_server.pid = 0;
+  run->target_server.kill_ms = 0;
   if (run->phase == ENDING)
     return;
   progress_clear (&run->progress);
@@ -418,8 +440,8 @@ act_by_time (struct run *run)
     if (run_spawn_target (run) < 0)
       schedule (&run->target_server);
   }
-  if (is_due (run->kill_ms) && run->target_server.pid != 0)
-    kill (run->target_server.pid, SIGKILL);
+  kill_late (&run->proxy);
+  kill_late (&run->target_server);
   if (run->phase == ENDING || run->proxy.pid == 0)
     return;
   if (run->client == NULL)
@@ -435,7 +457,8 @@ patience_ms (const struct run *run)
   int64_t left = PATIENCE_MS;
   const int64_t now = client_now_ms ();
   const int64_t when[] = {
-    run->proxy.again_ms, run->target_server.again_ms, run->kill_ms,
+    run->proxy.again_ms, run->target_server.again_ms,
+    run->proxy.kill_ms, run->target_server.kill_ms,
   };
   size_t i;
 

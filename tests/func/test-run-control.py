@@ -48,7 +48,17 @@ def check_late(t):
     ended(t)
 
 
+def check_deaf(t):
+    """One that neither answers nor ends by SIGTERM is killed."""
+    with fake(t, "deaf") as run:
+        run.stop(status=3)
+        assert happened(t)[0] == "quit", happened(t)
+        assert "was killed by signal 9 (Killed) at its end" in run.errors()
+    ended(t)
+
+
 with Test() as test:
     make_disk(test, "s.img", SIZE)
     check_event(test)
     check_late(test)
+    check_deaf(test)
