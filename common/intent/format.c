@@ -215,7 +215,9 @@ static bool
 makes_sense (const struct intent_head *h)
 {
   return h->size <= INT64_MAX && h->target_size <= INT64_MAX &&
-    is_power_of_2 (h->granularity) && h->granularity >= 512 &&
+    is_power_of_2 (h->granularity) &&
+    h->granularity >= INTENT_GRANULARITY_MIN &&
+    h->granularity <= INTENT_GRANULARITY_MAX &&
     is_power_of_2 (h->region) && h->region >= INTENT_REGION_MIN &&
     h->region >= h->granularity &&
     h->size / h->region < INTENT_REGIONS_MAX &&

@@ -37,6 +37,10 @@
 /* Longest of the three texts, without the final 0. */
 #define INTENT_TEXT_MAX 5000u
 
+/* The granularity of any mirror. */
+#define INTENT_GRANULARITY_MIN 512u
+#define INTENT_GRANULARITY_MAX (UINT64_C (64) << 20)
+
 /* A region is at least so large, and there are at most so many: what a write
  * to a cold place costs, against what is copied again after a crash.  (md's
  * write-intent bitmap has 64 MiB, DRBD's activity log 4 MiB.)
@@ -65,7 +69,8 @@ struct intent_head {
   uint64_t generation;          /* of the header; the greater one counts */
   uint64_t epoch;               /* of the pages that count; both 1 ... 2^63-1 */
   uint64_t size;                /* of the source, bytes: 0 ... 2^63-1 */
-  uint64_t granularity;         /* of the mirror, or of the latest */
+  uint64_t granularity;         /* of the mirror, or of the latest: a power of
+                                 * two */
   uint64_t region;              /* bytes: a power of two */
   uint64_t target_size;         /* bytes; 0: no mirror yet */
   int64_t changed;              /* when it was written, seconds since 1970 */

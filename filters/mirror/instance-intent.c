@@ -25,6 +25,11 @@
 _Static_assert (INTENT_REGION_MIN >= TARGET_MAX_BLOCK,
                 "a block must not reach into another region");
 
+/* What a file says is given to the engine as it is. */
+_Static_assert (INTENT_GRANULARITY_MIN == MIRROR_MIN_GRANULARITY &&
+                INTENT_GRANULARITY_MAX == MIRROR_MAX_GRANULARITY,
+                "the file's granularity must be one that the engine takes");
+
 /* Of the path, in a line that says more. */
 #define PATH_SHOWN 120
 

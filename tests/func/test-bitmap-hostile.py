@@ -270,6 +270,13 @@ def damaged(t):
     put(bad)
     line = p.refused(text="is damaged")
     assert "delete it to start over" in line, line
+    # Granules that no mirror has, which nothing behind it would stop.
+    bad = bytearray(good)
+    for copy in 0, HEAD:
+        struct.pack_into("<QQ", bad, copy + 40, 128 << 20, 128 << 20)
+        bad[copy:copy + HEAD] = seal(bad[copy:copy + HEAD])
+    put(bad)
+    p.refused("mirror-buf-size=1G", text="is damaged")
     for n in HEAD, PAGES, len(good) - 1:
         put(good[:n])
         p.refused(text="is cut off: it has %d bytes and needs %d"

@@ -277,10 +277,13 @@ START_TEST (nonsense)
     { 73, 1 },
     { 76, 4 },                  /* flags */
     { 79, '\200' },
-    { 81, 0x20 },               /* lengths */
-    { 83, 0x20 },
-    { 85, 0x20 },
+    { 81, 0x20 }, { 83, 0x20 }, { 85, 0x20 },   /* lengths */
     { 88, 0 },                  /* a 0 in a text */
+  };
+  static const struct { uint64_t size, granularity, region; } sizes[] = {
+    { 64 * TiB, 512, MiB },     /* more regions than there may be */
+    { MiB, 2 * MiB, MiB },      /* smaller than a granule */
+    { MiB, 128 * MiB, 128 * MiB },      /* too large a granule */
   };
   char buf[INTENT_HEADER_SIZE];
   struct intent_head h = a_head (MiB, 512), back;
@@ -300,15 +303,12 @@ START_TEST (nonsense)
     seal_head (buf);
     ck_assert_msg (intent_decode_head (&back, buf) == -EBADMSG, "%zu", i);
   }
-  /* More regions than there may be; a region smaller than a granule. */
-  h = a_head (64 * TiB, 512);
-  h.region = MiB;
-  intent_encode_head (&h, buf);
-  ck_assert_int_eq (intent_decode_head (&back, buf), -EBADMSG);
-  h = a_head (MiB, 2 * MiB);
-  h.region = MiB;
-  intent_encode_head (&h, buf);
-  ck_assert_int_eq (intent_decode_head (&back, buf), -EBADMSG);
+  for (i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
+    h = a_head (sizes[i].size, sizes[i].granularity);
+    h.region = sizes[i].region;
+    intent_encode_head (&h, buf);
+    ck_assert_msg (intent_decode_head (&back, buf) == -EBADMSG, "%zu", i);
+  }
 }
 END_TEST
 
