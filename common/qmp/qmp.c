@@ -2,9 +2,10 @@
 /* The table of verbs.h becomes one array in which the arguments of a command
  * follow it.  It is short, so that a linear search does.
  *
- * Order of checks (QEMU's): the object's members, then whether the command
- * may be given now, then each argument in the order of the table (missing,
- * type, value), at last whether there are others.
+ * Order of checks (QEMU's, but for the first): the length of the id, which is
+ * repeated in every answer, the object's members, then whether the command may
+ * be given now, then each argument in the order of the table (missing, type,
+ * value), at last whether there are others.
  *
  * Texts that repeat what the client sent cut it, so that every line keeps
  * below its limit.
@@ -137,7 +138,6 @@ parse_members (struct qmp_request *req, struct qmp_error *error)
   const char *key;
   json_t *value;
 
-  req->id = json_object_get (req->root, "id");
   json_object_foreach (req->root, key, value) {
     if (strcmp (key, "execute") == 0) {
       if (!json_is_string (value)) {
@@ -165,12 +165,28 @@ parse_members (struct qmp_request *req, struct qmp_error *error)
   return 0;
 }
 
+/* Whatever the answer is, the id must fit into its line. */
+static int
+take_id (struct qmp_request *req, struct qmp_error *error)
+{
+  json_t *id = json_object_get (req->root, "id");
+  CLEANUP_FREE char *text = NULL;
+
+  if (id == NULL)
+    return 0;
+  text = json_dumps (id, JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
+  if (text == NULL || strlen (text) > QMP_MAX_ID) {
+    FAIL (error, "QMP input member 'id' is longer than %u bytes", QMP_MAX_ID);
+    return -EINVAL;
+  }
+  req->id = id;
+  return 0;
+}
+
 int
 qmp_parse (const char *text, struct qmp_request *req, struct qmp_error *error)
 {
   json_error_t err;
-  char *id;
-  bool too_long;
 
   memset (req, 0, sizeof *req);
   if (is_bad_word (text)) {
@@ -187,22 +203,9 @@ qmp_parse (const char *text, struct qmp_request *req, struct qmp_error *error)
     qmp_request_clear (req);
     return -EBADMSG;
   }
-  if (parse_members (req, error) < 0)
+  if (take_id (req, error) < 0)
     return -EINVAL;
-
-  /* Whatever the answer is, the id must fit into its line. */
-  if (req->id) {
-    id = json_dumps (req->id, JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
-    too_long = id == NULL || strlen (id) > QMP_MAX_ID;
-    free (id);
-    if (too_long) {
-      FAIL (error, "QMP input member 'id' is longer than %u bytes",
-            QMP_MAX_ID);
-      req->id = NULL;
-      return -EINVAL;
-    }
-  }
-  return 0;
+  return parse_members (req, error);
 }
 
 void

@@ -132,6 +132,12 @@ with Test() as t:
                      + b"a" * 60000 + b'"}', None)
         expect_error(q, b'{"execute": "query-version", "id": "'
                      + "\u20ac".encode("utf-8") * 15000 + b'"}', None)
+        # Whatever else is wrong with it.
+        for rest in (b'"execute": 5', b'"execute": "query-version", "x": 1',
+                     b'"arguments": [], "execute": "query-version"', b'"x": 1'):
+            expect_error(q, b'{"id": "' + b"a" * 62000 + b'", ' + rest + b"}",
+                         "QMP input member 'id' is longer than 16384 bytes")
+            expect_version(q)
         longest = "\u20ac" * 2700
         q.send(b'{"execute": "nosuch", "id": "' + longest.encode("utf-8")
                + b'"}')
