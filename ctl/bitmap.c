@@ -223,6 +223,8 @@ run_bitmap (const struct call *call)
       print_ranges (f);
     else if (r == 0)
       print_head (f);
+    if (r == 0 && call_written ("bitmap") != STATUS_OK)
+      r = -EIO;
     if (f->io)
       f->io->ops->free (f->io);
     free (f->pages);

@@ -60,6 +60,12 @@ extern json_t *call_command (struct client *c, const char *name, json_t *args,
 /* The name of the only job (to be freed), or NULL after a line on stderr. */
 extern char *call_job (struct client *c, int *status);
 
+/* All has been printed: the exit status.  What could not be written must not
+ * pass for all there is: STATUS_FAILED then, after a line on stderr that begins
+ * with who.
+ */
+extern int call_written (const char *who);
+
 /* verify.c: mirror-verify with args (which is taken over), its progress where
  * stderr is a terminal, its result on stdout.  Returns the exit status; who
  * begins the line that says why it is not STATUS_OK.

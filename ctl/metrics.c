@@ -7,7 +7,6 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -244,9 +243,5 @@ run_metrics (const struct call *call)
     return status;
   print_metrics (mirror);
   json_decref (mirror);
-  if (ferror (stdout) || fflush (stdout) == EOF) {
-    complain ("metrics: cannot write: %s", strerror (errno));
-    return STATUS_FAILED;
-  }
-  return STATUS_OK;
+  return call_written ("metrics");
 }

@@ -15,6 +15,7 @@
 
 #include "cleanup.h"
 #include "ctl.h"
+#include "errtext.h"
 
 enum kind { KIND_SUB, KIND_OPTION };
 
@@ -122,6 +123,15 @@ call_job (struct client *c, int *status)
   }
   json_decref (jobs);
   return r;
+}
+
+int
+call_written (const char *who)
+{
+  if (!ferror (stdout) && fflush (stdout) == 0)
+    return STATUS_OK;
+  complain ("%s: cannot write: %s", who, error_text (errno));
+  return STATUS_FAILED;
 }
 
 /*-- help ---------------------------------------------------------------*/

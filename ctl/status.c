@@ -6,33 +6,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cleanup.h"
 #include "ctl.h"
 #include "look.h"
 #include "screen.h"
 #include "terminal.h"
 
-static void
+/* Text, which is freed, and the end of the line.  The exit status. */
+static int
+print (char *text, const char *end)
+{
+  if (text == NULL) {
+    complain ("out of memory");
+    return STATUS_FAILED;
+  }
+  printf ("%s%s", text, end);
+  free (text);
+  return call_written ("status");
+}
+
+static int
 print_screen (json_t *mirror)
 {
   struct screen_style style;
   struct look look;
-  char *text;
 
   terminal_style (&style);
   look_fill (&look, mirror);
-  text = screen_text (&look, NULL, &style);
-  if (text)
-    fputs (text, stdout);
-  else
-    complain ("out of memory");
-  free (text);
+  return print (screen_text (&look, NULL, &style), "");
 }
 
 int
 run_status (const struct call *call)
 {
-  CLEANUP_FREE char *text = NULL;
   struct client *c;
   json_t *mirror;
   int status;
@@ -45,13 +50,9 @@ run_status (const struct call *call)
   if (mirror == NULL)
     return status;
 
-  if (call_option (call, "--json")) {
-    text = json_dumps (mirror, JSON_ENSURE_ASCII | JSON_INDENT (2));
-    if (text)
-      puts (text);
-  }
-  else
-    print_screen (mirror);
+  status = call_option (call, "--json")
+    ? print (json_dumps (mirror, JSON_ENSURE_ASCII | JSON_INDENT (2)), "\n")
+    : print_screen (mirror);
   json_decref (mirror);
-  return STATUS_OK;
+  return status;
 }

@@ -53,9 +53,9 @@ ELSEWHERE = {"run", "verify", "bitmap"}
 problems = []
 
 
-def call(what, args, status, text, lines=1):
+def call(what, args, status, text, lines=1, stdout=subprocess.PIPE):
     r = subprocess.run(["nbdmirror", *args], env=environment,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stdin=subprocess.DEVNULL, stdout=stdout,
                        stderr=subprocess.PIPE, timeout=100 * SLOW,
                        encoding="utf-8", check=False)
     if r.returncode != status or text not in r.stderr:
@@ -184,6 +184,21 @@ def check_states(t):
         call("cancelled", ["-S", sock, "wait", goal], 1, "was cancelled")
 
 
+def check_full(t):
+    """What is printed to be used, and cannot be written, does not pass for
+    all."""
+    t.nbdkit("map", "--filter=mirror", "memory", "1M", "mirror-bitmap=" +
+             t.path("map"), "mirror-control=" + t.path("map.ctl"))
+    with open("/dev/full", "w", encoding="ascii") as full:
+        for args in (["status"], ["status", "--json"], ["metrics"],
+                     ["bitmap", t.path("map")],
+                     ["bitmap", "--ranges", t.path("map")]):
+            call("full disk", ["-S", t.path("map.ctl"), *args], 1,
+                 "%s: cannot write: No space left on device" % args[0],
+                 stdout=full)
+    t.stop("map")
+
+
 def check_end(t):
     """Those that run until the server ends are told so."""
     sock = t.path("ctl.sock")
@@ -211,6 +226,7 @@ with Test() as test:
     check_failed_job(test)
     test.nbdkit("target", "memory", "64M")
     test.mirror("data", "1*8388608", "size=64M")
+    check_full(test)
     check_states(test)
     check_end(test)
     check_hung_server(test)
