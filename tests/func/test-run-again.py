@@ -236,6 +236,35 @@ def check_source_again(t):
     t.stop("far")
 
 
+def check_source_gone(t):
+    """After a pivot something must be there in its place, whatever that is; but
+    no server."""
+    make_disk(t, "old.img", SIZE, DATA)
+    for uri in False, True:
+        if uri:
+            t.nbdkit("old", "file", t.path("old.img"))
+        args = (t.uri("old") if uri else "old.img", "new%d.img" % uri,
+                "--bitmap", "gone%d" % uri)
+        with Run(t, *args, "--complete") as run:
+            run.says("pivoted ")
+        if uri:
+            t.stop("old")
+        else:
+            os.rename(t.path("old.img"), t.path("kept.img"))
+            refused(t, *args, text="SOURCE old.img: No such file")
+            make_disk(t, "old.img", 0)
+        with Run(t, *args) as run:
+            client = run.connect()
+            assert client.pread(len(DATA), 0) == DATA
+            client.pwrite(b"new", 0)
+            client.shutdown()
+        if not uri:
+            assert read_disk(t, "old.img") == b""
+            os.rename(t.path("kept.img"), t.path("old.img"))
+        assert read_disk(t, args[1]) == b"new" + DATA[3:] + bytes(
+            SIZE - len(DATA))
+
+
 def check_target_killed(t):
     """A local target is served again; clients that have been moved to it stay
     connected."""
@@ -266,4 +295,5 @@ with Test() as test:
     check_file_gone(test)
     check_no_process(test)
     check_source_again(test)
+    check_source_gone(test)
     check_target_killed(test)
