@@ -114,6 +114,9 @@ EXTRA_DIST += \
 	tests/mutants/retire-before-target-flush.patch \
 	tests/mutants/retire-ignores-active.patch \
 	tests/mutants/retire-ignores-dirty.patch \
+	tests/mutants/run-fills-up-known-target.patch \
+	tests/mutants/run-restarts-without-file.patch \
+	tests/mutants/run-takes-clients-back-again.patch \
 	tests/mutants/scan-trusts-the-cache.patch \
 	tests/mutants/sender-leaves-the-rest.patch \
 	tests/mutants/session-end-forgets-copies.patch \
