@@ -14,6 +14,7 @@ EXTRA_DIST += \
 	tests/mutants/auto-tees-at-once.patch \
 	tests/mutants/background-waits-for-tees.patch \
 	tests/mutants/begin-trusts-retiring.patch \
+	tests/mutants/buf-size-not-aligned.patch \
 	tests/mutants/clean-survives-resume.patch \
 	tests/mutants/clear-rounded-outward.patch \
 	tests/mutants/close-always-in-order.patch \
@@ -29,6 +30,7 @@ EXTRA_DIST += \
 	tests/mutants/defer-flush-ignored.patch \
 	tests/mutants/defer-fua-ignored.patch \
 	tests/mutants/detect-looks-at-the-beginning.patch \
+	tests/mutants/disk-size-not-compared.patch \
 	tests/mutants/end-not-recorded.patch \
 	tests/mutants/end-unpublishes-before-record.patch \
 	tests/mutants/epoch-unchecked.patch \
@@ -39,11 +41,13 @@ EXTRA_DIST += \
 	tests/mutants/fingerprint-false-alarm.patch \
 	tests/mutants/fingerprint-ignored.patch \
 	tests/mutants/flush-failure-ignored.patch \
+	tests/mutants/flush-leader-is-waited-for.patch \
 	tests/mutants/flush-not-propagated.patch \
 	tests/mutants/flush-waits-for-newcomers.patch \
 	tests/mutants/foreign-file-accepted.patch \
 	tests/mutants/free-piece-not-passed-on.patch \
 	tests/mutants/gate-does-not-look-again.patch \
+	tests/mutants/given-up-in-one-header.patch \
 	tests/mutants/given-up-in-order.patch \
 	tests/mutants/held-in-any-order.patch \
 	tests/mutants/hung-target-not-noticed.patch \
@@ -66,6 +70,7 @@ EXTRA_DIST += \
 	tests/mutants/last-granule-skipped.patch \
 	tests/mutants/late-ack-after-failed-flush.patch \
 	tests/mutants/late-ack-counts.patch \
+	tests/mutants/late-flush-without-copiers.patch \
 	tests/mutants/late-forgotten.patch \
 	tests/mutants/late-not-noted.patch \
 	tests/mutants/late-runner-fails.patch \
@@ -74,6 +79,7 @@ EXTRA_DIST += \
 	tests/mutants/left-without-lock.patch \
 	tests/mutants/lock-not-rounded-to-block.patch \
 	tests/mutants/lock-wait-not-counted.patch \
+	tests/mutants/lock-wait-of-a-flush.patch \
 	tests/mutants/lock-wait-of-an-idle-target.patch \
 	tests/mutants/loss-forgets-unflushed.patch \
 	tests/mutants/mark-after-submit.patch \
@@ -100,6 +106,7 @@ EXTRA_DIST += \
 	tests/mutants/pivot-without-block-lock.patch \
 	tests/mutants/pivot-without-drain.patch \
 	tests/mutants/pivoted-forgets-earlier-sessions.patch \
+	tests/mutants/pivoted-size-not-compared.patch \
 	tests/mutants/plain-flush-forgotten.patch \
 	tests/mutants/policy-report-ignored.patch \
 	tests/mutants/read-not-written-again.patch \
@@ -117,6 +124,7 @@ EXTRA_DIST += \
 	tests/mutants/run-fills-up-known-target.patch \
 	tests/mutants/run-restarts-without-file.patch \
 	tests/mutants/run-takes-clients-back-again.patch \
+	tests/mutants/scan-leaves-out-windows.patch \
 	tests/mutants/scan-trusts-the-cache.patch \
 	tests/mutants/sender-leaves-the-rest.patch \
 	tests/mutants/session-end-forgets-copies.patch \
@@ -148,6 +156,7 @@ EXTRA_DIST += \
 	tests/mutants/suspects-not-renewed.patch \
 	tests/mutants/switch-forgets-the-copiers.patch \
 	tests/mutants/switch-ignores-target-flush.patch \
+	tests/mutants/switch-waits-for-the-tee.patch \
 	tests/mutants/synced-by-one-look.patch \
 	tests/mutants/synced-forgets-copy-in-flight.patch \
 	tests/mutants/tail-not-scanned.patch \
@@ -164,8 +173,13 @@ EXTRA_DIST += \
 	tests/mutants/unreadable-copied-as-zeroes.patch \
 	tests/mutants/uring-block-not-locked.patch \
 	tests/mutants/uring-buffer-not-aligned.patch \
+	tests/mutants/uring-cache-none-hides-error.patch \
+	tests/mutants/uring-device-zero-shared.patch \
+	tests/mutants/uring-error-of-another.patch \
 	tests/mutants/uring-failed-fua-is-no-flush.patch \
+	tests/mutants/uring-fast-zero-destroys.patch \
 	tests/mutants/uring-flush-does-nothing.patch \
+	tests/mutants/uring-fua-hides-failure.patch \
 	tests/mutants/uring-fua-ignored.patch \
 	tests/mutants/uring-short-read-ignored.patch \
 	tests/mutants/uring-tail-written-directly.patch \
@@ -189,4 +203,5 @@ EXTRA_DIST += \
 	tests/mutants/wide-locks-overlooked.patch \
 	tests/mutants/write-failure-counts-as-recorded.patch \
 	tests/mutants/yield-compares-with-itself.patch \
-	tests/mutants/yield-forgets-what-is-dirtied.patch
+	tests/mutants/yield-forgets-what-is-dirtied.patch \
+	tests/mutants/yield-limit-of-nothing.patch
