@@ -32,8 +32,9 @@ def happened(t):
 
 
 def check_event(t):
-    """One that has come along with an answer is heard of."""
+    """Those that have come along with an answer are heard of."""
     with fake(t, "event") as run:
+        run.says("lost      the intent file")
         run.says("they were held for 1.234 ms")
     ended(t)
 

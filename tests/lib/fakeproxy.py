@@ -3,7 +3,8 @@
 
     fakeproxy.py MODE NBDKIT'S COMMAND LINE
 
-    event    an event comes along with an answer
+    event    events come along with an answer: the file is lost, and clients
+             are moved
     late     the first block-job-complete is answered after the next request
     deaf     quit is not answered, and SIGTERM is nothing to it
 
@@ -16,6 +17,8 @@ import signal
 import socket
 import sys
 
+LOST = {"event": "MIRROR_BITMAP_LOST", "data": {},
+        "timestamp": {"seconds": 1, "microseconds": 0}}
 PIVOTED = {"event": "MIRROR_PIVOTED", "data": {"pause-us": 1234},
            "timestamp": {"seconds": 1, "microseconds": 0}}
 MIRROR = {"job": {"id": "mirror", "status": "ready", "ready": True,
@@ -50,7 +53,7 @@ class Session:
             sys.exit(0)
         elif command == "query-mirror" and self.mode == "event":
             self.mode = ""
-            self.send({"return": MIRROR}, PIVOTED)
+            self.send({"return": MIRROR}, LOST, PIVOTED)
         else:
             self.send({"return": MIRROR if command == "query-mirror" else {}})
 
