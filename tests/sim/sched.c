@@ -30,7 +30,7 @@
 #include "context.h"
 #include "sched.h"
 
-#define MAX_COROUTINES 128
+#define MAX_COROUTINES 512
 #define NO_DEADLINE UINT64_MAX
 #define STEP_NS 1000            /* time that passes with each step */
 /* Deadlines that may come while there is other work; later ones mean hours. */

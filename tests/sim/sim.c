@@ -67,6 +67,7 @@ io_deadline (void *vp)
   return world_io_deadline (&((struct sim *) vp)->w);
 }
 
+/* Once in a process: sim is all zero, and so is everything else. */
 static void
 run_seed (uint64_t seed)
 {
@@ -83,7 +84,6 @@ run_seed (uint64_t seed)
             lie ? " --lie" : "", scenario ? " --scenario " : "",
             scenario ? scenario->name : "", seed);
   sched_set_replay (again);
-  memset (&sim, 0, sizeof sim);
   profile_draw (&sim.p, seed, scenario);
   sim.granularity = sim.p.granularity;
   sim.size = profile_size (&sim.p, seed);
