@@ -70,8 +70,8 @@ note_event (struct run *run, json_t *event)
                   look_word (data, "operation"), look_word (data, "error"));
   }
   else if (strcmp (name, "MIRROR_BITMAP_LOST") == 0)
-    progress_say (&run->progress, "lost      the intent file: whatever is started"
-                  " again gives clients SOURCE, and copies all of it");
+    progress_say (&run->progress, "lost      the intent file: whatever is"
+                  " started again gives clients SOURCE, and copies all of it");
   else if (strcmp (name, "JOB_STATUS_CHANGE") == 0 &&
            (strcmp (look_word (data, "status"), "null") == 0 ||
             strcmp (look_word (data, "status"), "concluded") == 0))

@@ -33,9 +33,9 @@ extern void words_free (struct words *w);
 extern pid_t spawn_server (struct words *argv, const struct listener *l,
                            int lock, const sigset_t *sigmask);
 
-/* Does nbdkit say that it cannot load that plugin?  It may be there and fail for
- * another reason, or nbdkit be missing: that is false, and seen later.  Blocks
- * for as long as nbdkit takes to look.
+/* Does nbdkit say that it cannot load that plugin?  It may be there and fail
+ * for another reason, or nbdkit be missing: that is false, and seen later.
+ * Blocks for as long as nbdkit takes to look.
  */
 extern bool server_lacks_plugin (const char *name, const sigset_t *sigmask);
 

@@ -112,12 +112,12 @@ disk_read (struct disk *d, void *buf, uint64_t count, uint64_t offset)
 
 /*-- what may fail for others -------------------------------------------*/
 
-/* A write with RWF_DSYNC has failed: maybe in the flush of the disk's cache that
- * it asked for, or of what was in the page cache, and then it is not only its
- * own data that may be lost.  One that finds no space, or no memory, has not
- * come so far, as a rule: what is direct, for certain; but who writes to the
- * page cache may be told of what others wrote, and then the same write without
- * the sync is none that fails.
+/* A write with RWF_DSYNC has failed: maybe in the flush of the disk's cache
+ * that it asked for, or of what was in the page cache, and then it is not only
+ * its own data that may be lost.  One that finds no space, or no memory, has
+ * not come so far, as a rule: what is direct, for certain; but who writes to
+ * the page cache may be told of what others wrote, and then the same write
+ * without the sync is none that fails.
  */
 static void
 note_dsync (struct disk *d, struct rw_how how, const char *buf,

@@ -28,8 +28,8 @@ extern void page_cache_destroy (struct page_cache *c);
 /* After a read of that range, with fd. */
 extern void page_cache_read (int fd, struct range r);
 
-/* After a write.  Thread-safe.  Returns 0 or -errno: any write before it may have
- * failed, and with fd the kernel does not tell that again.
+/* After a write.  Thread-safe.  Returns 0 or -errno: any write before it may
+ * have failed, and with fd the kernel does not tell that again.
  */
 extern int page_cache_written (struct page_cache *c, int fd, struct range r);
 

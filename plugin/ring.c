@@ -2,11 +2,11 @@
 /* See ring.h.
  *
  * Why not for writes?  A process that is killed is gone, and its parent knows,
- * while what it has submitted to a ring is still on its way to the disk.  It may
- * arrive when another process serves the disk already, and overwrite what that
- * has written, or what a client had read and copied is not what stays.  A thread
- * in pwritev does not end before the disk has answered.  And a large pwritev is
- * as fast as a ring.
+ * while what it has submitted to a ring is still on its way to the disk.  It
+ * may arrive when another process serves the disk already, and overwrite what
+ * that has written, or what a client had read and copied is not what stays.  A
+ * thread in pwritev does not end before the disk has answered.  And a large
+ * pwritev is as fast as a ring.
  *
  * The thread that has a ring queues pieces, submits them, waits for any of
  * them to complete, and queues more.  What the ring does not do in one go is

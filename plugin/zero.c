@@ -13,9 +13,9 @@
  * A file system zeroes any range; a device only sectors, the rest is written.
  * The blocks are locked shared, so that nobody who is about to write back the
  * rest of a block brings back what is zeroed here.  On a device that is not
- * direct whole pages are locked, exclusively: older kernels let a write to another
- * part of a page read all of it before the device has zeroed its part, and write
- * it back after that.
+ * direct whole pages are locked, exclusively: older kernels let a write to
+ * another part of a page read all of it before the device has zeroed its part,
+ * and write it back after that.
  *
  * A fast zero that is refused must not have changed anything, as the client may
  * rely on what was there: so nothing is tried for it that can fail after it has

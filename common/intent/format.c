@@ -105,10 +105,10 @@ get64 (const char *p)
   return le64toh (v);
 }
 
-/* With the reflected polynomial, eight bytes at a time: table t says what a byte
- * becomes when t more have come ("slicing-by-8", Kounavis and Berry, 2005).  The
- * tables are made by the polynomial itself.  A header has 16 KiB, and the
- * simulator looks at a lot of them.
+/* With the reflected polynomial, eight bytes at a time: table t says what a
+ * byte becomes when t more have come ("slicing-by-8", Kounavis and Berry,
+ * 2005).  The tables are made by the polynomial itself.  A header has 16 KiB,
+ * and the simulator looks at a lot of them.
  */
 static uint32_t tables[8][256];
 
@@ -130,8 +130,8 @@ make_tables (void)
         tables[0][tables[t - 1][i] & 0xff];
 }
 
-/* Of four bytes, the first in the low bits, with `more` that follow them: at most
- * four.
+/* Of four bytes, the first in the low bits, with `more` that follow them: at
+ * most four.
  */
 static uint32_t
 after (uint32_t v, unsigned more)

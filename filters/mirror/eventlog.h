@@ -2,11 +2,12 @@
 /* Which events are worth a line in the log, and that line.
  *
  * Only what an administrator looks for after the fact: the target was lost,
- * came back or is another one, a side failed a request, a pivot or detach was given up, the fence
- * came or went, clients were moved, the intent file was given up.  Whatever goes wrong how often, each kind
- * of line is written at most once in EVENTLOG_NS; the next one says how many
- * there would have been.  But why a target is refused is told each time, since
- * it is told once for each reason.
+ * came back or is another one, a side failed a request, a pivot or detach was
+ * given up, the fence came or went, clients were moved, the intent file was
+ * given up.  Whatever goes wrong how often, each kind of line is written at
+ * most once in EVENTLOG_NS; the next one says how many there would have been.
+ * But why a target is refused is told each time, since it is told once for each
+ * reason.
  *
  * Thread-safe; one mutex, a leaf; does not log itself.
  */

@@ -59,9 +59,9 @@ instance_start_watcher (struct instance *in)
   return r;
 }
 
-/* Until the cleanup has begun, but no longer than QUIT_NS; then until the intent
- * file is closed, but no longer than that again: its disk may hang.  true: the
- * cleanup has begun.
+/* Until the cleanup has begun, but no longer than QUIT_NS; then until the
+ * intent file is closed, but no longer than that again: its disk may hang.
+ * true: the cleanup has begun.
  */
 static bool
 wait_for_cleanup (struct instance *in)

@@ -6,8 +6,8 @@
  *   instance-intent.c   the intent file, and what follows from it
  *   instance-end.c      shutting down, quit
  *
- * Functions return 0 or -errno, with one line in error (PARAMS_ERROR_MAX bytes),
- * unless it is said otherwise.
+ * Functions return 0 or -errno, with one line in error (PARAMS_ERROR_MAX
+ * bytes), unless it is said otherwise.
  */
 
 #ifndef MIRROR_INSTANCE_PRIVATE_H
@@ -57,7 +57,7 @@ struct instance {
   bool taking_file;             /* blockdev-mirror takes an intent file */
   struct thread watcher, quitter;
   char *target_uri;             /* of the job, without secrets */
-  char *disk_uri;               /* of the clients' disk after a pivot, with them */
+  char *disk_uri;               /* of the clients' disk after a pivot, all */
   char *file;                   /* path of the intent file, or NULL */
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Targets of the instance: where they are, connecting to them, starting a mirror
- * to one.  See instance-private.h.
+/* Targets of the instance: where they are, connecting to them, starting a
+ * mirror to one.  See instance-private.h.
  */
 
 #include <config.h>
@@ -193,8 +193,8 @@ instance_connect (struct instance *in, const struct params *p,
   return r;
 }
 
-/* Only what nbdkit has found at its start is incremental: as long as there is no
- * mirror, what clients write is not recorded.
+/* Only what nbdkit has found at its start is incremental: as long as there is
+ * no mirror, what clients write is not recorded.
  */
 static int
 refuse_incremental (struct instance *in, char *error)
@@ -256,9 +256,9 @@ instance_connect_disk (struct instance *in, const char *uri,
   r = target_check (*target, in->head->size, MIRROR_MAX_GRANULARITY, error);
   if (r == 0 && disk_size (in->head) != 0 &&
       disk_size (in->head) != (*target)->size)
-    r = refuse (error, "it has %" PRIu64 " bytes, the disk that clients had been "
-                "moved to %" PRIu64 "; serve that one, or delete the file if it "
-                "has grown", (*target)->size, disk_size (in->head));
+    r = refuse (error, "it has %" PRIu64 " bytes, the disk that clients had "
+                "been moved to %" PRIu64 "; serve that one, or delete the file "
+                "if it has grown", (*target)->size, disk_size (in->head));
   if (r < 0) {
     (*target)->ops->free (*target);
     *target = NULL;

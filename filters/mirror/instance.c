@@ -22,8 +22,8 @@
 #include "readonly.h"
 
 /* For tests.  -D mirror.backoff_ms=N: the first delay before a lost target is
- * connected to again.  -D mirror.tidy_ms=N: how often regions of the intent file
- * may retire.
+ * connected to again.  -D mirror.tidy_ms=N: how often regions of the intent
+ * file may retire.
  */
 NBDKIT_DLL_PUBLIC int mirror_debug_backoff_ms;
 NBDKIT_DLL_PUBLIC int mirror_debug_tidy_ms;

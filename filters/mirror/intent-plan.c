@@ -2,9 +2,9 @@
 /* See intent-plan.h.
  *
  * A file is good for one pair of disks.  When in doubt it is refused: then
- * nothing has happened, and to start over costs a full copy.  What is never done
- * without an order is to write to a disk that clients may have been moved to, or
- * to a target that has been let go.
+ * nothing has happened, and to start over costs a full copy.  What is never
+ * done without an order is to write to a disk that clients may have been moved
+ * to, or to a target that has been let go.
  */
 
 #include <config.h>

@@ -329,7 +329,8 @@ get_offer (const struct attempt *a, struct conn *c, struct offer *o)
   o->extents = nbd_can_meta_context (c->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION);
   if (o->size >= 0 && o->block_min >= 0 && o->block_max >= 0
       && o->read_only >= 0 && o->flush >= 0 && o->fua >= 0 && o->zero >= 0
-      && o->fast_zero >= 0 && o->trim >= 0 && o->multi_conn >= 0 && o->extents >= 0)
+      && o->fast_zero >= 0 && o->trim >= 0 && o->multi_conn >= 0
+      && o->extents >= 0)
     return 0;
   target_error (a->error, a->session->uri,
                 "the server tells nonsense about the export");

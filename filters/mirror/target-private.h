@@ -290,8 +290,8 @@ struct share {
 };
 
 /* Begin req (again) and put that share of it on the wire.  buf: of the whole
- * request; NULL: WIRE_ZERO, WIRE_TRIM, or WIRE_WRITE of zeroes, of which max must
- * be at most TARGET_ZEROES.
+ * request; NULL: WIRE_ZERO, WIRE_TRIM, or WIRE_WRITE of zeroes, of which max
+ * must be at most TARGET_ZEROES.
  */
 #define TARGET_ZEROES (UINT32_C (256) << 10)
 extern void target_issue (struct conn *c, struct target_req *req,

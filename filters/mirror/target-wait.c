@@ -122,15 +122,15 @@ release_waiters (void)
  * becomes free, while a client has to be woken first.
  *
  * Only the first is woken, and wakes the next if a piece is left.  What keeps
- * the others from sleeping on is: when the lock is released and a piece is free,
- * the first is not asleep, or will look again before it is.
+ * the others from sleeping on is: when the lock is released and a piece is
+ * free, the first is not asleep, or will look again before it is.
  *   - A piece becomes free: the first is woken.  Both happen under the lock, as
  *     looking and falling asleep do, so nothing comes in between.
  *   - Another becomes the first: only after its predecessor has taken a piece,
  *     which wakes it in the same go, or ends its poll if it has come to lead
- *     meanwhile.  Nobody leaves without one.  When the connection or the session
- *     ends all commands do, so all pieces become free; and conn_issue gives back
- *     what it has no use for, which is the case above.
+ *     meanwhile.  Nobody leaves without one.  When the connection or the
+ *     session ends all commands do, so all pieces become free; and conn_issue
+ *     gives back what it has no use for, which is the case above.
  *   - The first polls as the leader when a piece becomes free: it looks when it
  *     leaves libnbd, which is where that happens.  If it does in another thread
  *     conn_look_again follows, or else the session ends: both end the poll.

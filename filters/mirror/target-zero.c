@@ -20,10 +20,11 @@
  * sent by submit, the others by wait.
  *
  * A fast zero that the server does not support, by that word, has changed
- * nothing, and is not tried in another way.  What else it does not like may have
- * been done in part (EINVAL is what servers say for errors that the protocol does
- * not have), so then it is a slow one.  If that is not supported in any way, data
- * included, it has failed: -ENOTSUP would promise that nothing has changed.
+ * nothing, and is not tried in another way.  What else it does not like may
+ * have been done in part (EINVAL is what servers say for errors that the
+ * protocol does not have), so then it is a slow one.  If that is not supported
+ * in any way, data included, it has failed: -ENOTSUP would promise that nothing
+ * has changed.
  *
  * PRIV_ZERO has the method and the window that is under way.
  */

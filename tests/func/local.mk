@@ -143,6 +143,7 @@ func_tests = \
 	tests/func/test-bad-input-daemon.sh \
 	tests/func/test-bench.py \
 	tests/func/test-bitmap-hostile.py \
+	tests/func/test-bitmap-pivoted.py \
 	tests/func/test-bitmap-table.py \
 	tests/func/test-bitmap-order.py \
 	tests/func/test-completion.py \

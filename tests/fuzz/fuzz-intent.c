@@ -12,9 +12,9 @@
  *
  * Whatever it is, it is refused, or what it says can be used: sizes agree, it
  * comes out the same when it is written again, and nothing is read or allocated
- * that the file does not have.  The engine takes it then, finds no less recorded
- * than the pages say, and uses it; and after that it can be loaded, and says
- * what was recorded last.
+ * that the file does not have.  The engine takes it then, finds no less
+ * recorded than the pages say, and uses it; and after that it can be loaded,
+ * and says what was recorded last.
  */
 
 #include <config.h>

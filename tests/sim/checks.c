@@ -90,7 +90,8 @@ note_left (struct sim *sim, const struct mirror_status *st)
 /*-- I1 -----------------------------------------------------------------*/
 
 /* Most bytes are the same on the source, the target, and in what of that is
- * stable.  These are passed over by so many: looking is most of what a run takes.
+ * stable.  These are passed over by so many: looking is most of what a run
+ * takes.
  */
 #define CHUNK 64u
 

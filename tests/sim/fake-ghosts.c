@@ -13,8 +13,9 @@
  * written again.
  *
  * A power cut of a leg takes its ghosts with it, and so does a job that begins
- * anew: those of the target, and those of the process before.  That a target may still be busy with a job that was cancelled is told
- * in the manual, and nobody can help it.
+ * anew: those of the target, and those of the process before.  That a target
+ * may still be busy with a job that was cancelled is told in the manual, and
+ * nobody can help it.
  */
 
 #include <config.h>

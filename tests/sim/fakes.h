@@ -282,7 +282,7 @@ struct world {
   unsigned flushes_owed;        /* have failed, and no client had asked */
   unsigned changing, flushing;  /* calls of the fake source now */
   uint64_t flushes;             /* calls so far */
-  uint64_t disk_flushes;        /* ... of the target that is the clients' disk */
+  uint64_t disk_flushes;        /* ... of a target that is the clients' disk */
   uint64_t good_flush, bad_flush;       /* the latest to begin of those
                                          * that have ended so */
   unsigned rolled_back;         /* calls that have, and have not returned */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Flushes of the target: who leads one may have something else to do, and nobody
- * waits for that.
+/* Flushes of the target: who leads one may have something else to do, and
+ * nobody waits for that.
  */
 
 #include <config.h>

@@ -240,8 +240,8 @@ old_mirror_is_over (void *opaque, const struct image *im)
   (*n)++;
 }
 
-/* Only one copy says that the mirror was cancelled, since the other could not be
- * written.  It is not the one that the next attempts, torn, are written to.
+/* Only one copy says that the mirror was cancelled, since the other could not
+ * be written.  It is not the one that the next attempts, torn, are written to.
  */
 START_TEST (newest_header_stays)
 {

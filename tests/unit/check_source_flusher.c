@@ -40,7 +40,7 @@ static struct source_flusher *f;
 /* What has been told to be lost: protected by src.lock. */
 static bool told[GRANULES];
 static bool block_lost;
-static bool ask_again;          /* lost calls; constant while it may be called */
+static bool ask_again;          /* lost calls; constant while it may be */
 static unsigned in_lost;
 
 static int

@@ -230,8 +230,8 @@ START_TEST (test_failed_fua)
 }
 END_TEST
 
-/* A failure that another request has been told of meanwhile is a request's, too,
- * and takes nothing away from the next flush.
+/* A failure that another request has been told of meanwhile is a request's,
+ * too, and takes nothing away from the next flush.
  */
 START_TEST (test_others_failure)
 {
@@ -296,9 +296,9 @@ START_TEST (test_cache_none)
 }
 END_TEST
 
-/* Two that are under way at once by one descriptor: the kernel tells one of them
- * of the error, who has not come to say so when it tells the other that all is
- * well.
+/* Two that are under way at once by one descriptor: the kernel tells one of
+ * them of the error, who has not come to say so when it tells the other that
+ * all is well.
  */
 static atomic_bool told, answered;
 
@@ -385,8 +385,8 @@ START_TEST (test_refused_by_device)
 }
 END_TEST
 
-/* A device zeroes a sector below the page cache: a write to its neighbour in the
- * same page, which reads all of the page, has to wait.
+/* A device zeroes a sector below the page cache: a write to its neighbour in
+ * the same page, which reads all of the page, has to wait.
  */
 static struct thread neighbour;
 static unsigned written_meanwhile;

@@ -74,7 +74,8 @@ extern struct fake *fake_copy (struct fake *f);
  */
 extern void fake_fail (struct fake *f, unsigned n, unsigned count);
 
-/* A byte becomes another one, also on the medium; the second time what it was. */
+/* A byte becomes another one, also on the medium; the second time what it was.
+ */
 extern void fake_rot (struct fake *f, uint64_t offset);
 
 extern void fake_block (struct fake *f, bool block);
@@ -107,8 +108,8 @@ extern void fake_each_image (struct fake *f,
                              void (*fn) (void *opaque, const struct image *im),
                              void *opaque);
 
-/* Does W have r, if the power fails now?  Looks at three images: all absent, all
- * there, and all as it was written before the latest time.
+/* Does W have r, if the power fails now?  Looks at three images: all absent,
+ * all there, and all as it was written before the latest time.
  */
 extern bool fake_covers (struct fake *f, struct range r);
 

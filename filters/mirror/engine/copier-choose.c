@@ -16,8 +16,8 @@
  */
 #define LONG_NS UINT64_C (3600000000000)
 
-/* While clients limit the rate.  A client's request that meets a piece waits for
- * it, and for the processor while it is moved: docs/performance.md.
+/* While clients limit the rate.  A client's request that meets a piece waits
+ * for it, and for the processor while it is moved: docs/performance.md.
  */
 #define GENTLE_UNIT (UINT64_C (32) << 10)
 

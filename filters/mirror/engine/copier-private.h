@@ -62,8 +62,8 @@ struct copiers {
   struct {
     struct hint *hint;
     uint64_t ns;                /* when the source said that */
-  } hints[HINTS];               /* the first: what a copier has asked; each has a
-                                 * spare one; the others: the scan's latest */
+  } hints[HINTS];               /* the first: what a copier has asked, each has
+                                 * a spare one; the others: the scan's latest */
   unsigned next_hint;           /* which of those is the oldest */
   bool asking;                  /* somebody is getting a newer one */
   struct cond asked;            /* no more */

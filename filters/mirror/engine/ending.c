@@ -2,11 +2,11 @@
 /* How a job is ended from outside: by order, or because the process ends; see
  * mirror.h.
  *
- * The process ends (mirror_shutdown): no change is begun any more, so when those
- * that are under way have ended the file can be brought down to what is really
- * dirty: both legs are flushed and the rest retires, as ever, by the job's
- * thread.  Then the job is interrupted, and the file closed.  What does not end
- * in time is not waited for: the file then says more than it must.
+ * The process ends (mirror_shutdown): no change is begun any more, so when
+ * those that are under way have ended the file can be brought down to what is
+ * really dirty: both legs are flushed and the rest retires, as ever, by the
+ * job's thread.  Then the job is interrupted, and the file closed.  What does
+ * not end in time is not waited for: the file then says more than it must.
  */
 
 #include <config.h>
@@ -20,8 +20,9 @@
 #define WIND_UP_NS UINT64_C (1000000000)
 
 /* The regime ends and the shutting down of the target begins here rather than
- * in the job's thread, which may be waiting for that very target.  A pivot whose
- * record is being written goes first; if that fails, the job's thread does it.
+ * in the job's thread, which may be waiting for that very target.  A pivot
+ * whose record is being written goes first; if that fails, the job's thread
+ * does it.
  */
 static int
 end_job (struct mirror *m, const char *id, bool interrupt,

@@ -6,9 +6,10 @@
  * the next one, for all of the queue.
  *
  * Who leads may have something else to do before it waits, a flush of the
- * source, of which nothing is known but that it takes time.  So it is not always
- * the leader that waits for the reply, but the first who has nothing else to do,
- * of those who share it or queue for the next one; or the end of the session.
+ * source, of which nothing is known but that it takes time.  So it is not
+ * always the leader that waits for the reply, but the first who has nothing
+ * else to do, of those who share it or queue for the next one; or the end of
+ * the session.
  */
 
 #include <config.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a part of the source's extents looked like when it was asked: for the
- * scan, what it goes by; for copying, around the place where it is at the moment, a
- * while ago.
+ * scan, what it goes by; for copying, around the place where it is at the
+ * moment, a while ago.
  *
- * For copying it is only a hint: it decides how much is taken at once and whether
- * the source is asked again, never what is written.
+ * For copying it is only a hint: it decides how much is taken at once and
+ * whether the source is asked again, never what is written.
  *
  * Not thread-safe; the caller's lock.  hint_ask blocks and wants none.
  */

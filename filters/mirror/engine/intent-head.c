@@ -3,11 +3,11 @@
  * intent.h.
  *
  * A header is written to the copy that is not the newest, made durable, and
- * then to the other one.  So there is always a good copy; a copy that is damaged
- * while nobody writes leaves one that says the same; and one that was torn
- * leaves the state before, which nobody has been told is over.  From the first
- * sync on the change has happened, and a second copy that cannot be written
- * does not take it back.
+ * then to the other one.  So there is always a good copy; a copy that is
+ * damaged while nobody writes leaves one that says the same; and one that was
+ * torn leaves the state before, which nobody has been told is over.  From the
+ * first sync on the change has happened, and a second copy that cannot be
+ * written does not take it back.
  *
  * Every attempt has a generation of its own, so what an attempt that failed has
  * left in the file is older than what is written next.
@@ -291,9 +291,9 @@ load_pages (struct intent *in)
   return true;
 }
 
-/* What has been read may be in a cache only, even after a good sync: the process
- * before may have been told of an error, and have been killed then.  It is
- * true, but not durable before it is written again.  Of pages that cannot be
+/* What has been read may be in a cache only, even after a good sync: the
+ * process before may have been told of an error, and have been killed then.  It
+ * is true, but not durable before it is written again.  Of pages that cannot be
  * read the file must say that everything may differ.
  */
 static int

@@ -68,7 +68,8 @@ extern int intent_write_batch (struct intent *in);
 
 /*-- intent-head.c ------------------------------------------------------*/
 
-/* Be the writer: waits until nobody is.  The lock is held; given up meanwhile. */
+/* Be the writer: waits until nobody is.  The lock is held; given up meanwhile.
+ */
 extern void intent_begin_writing_locked (struct intent *in);
 
 /* ... no more.  Takes no lock before, gives it back; calls on_lost if due. */

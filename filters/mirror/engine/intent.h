@@ -112,10 +112,10 @@ extern int intent_finish (struct intent *in, enum intent_state state);
  */
 extern void intent_target_size (struct intent *in, uint64_t size);
 
-/* The commit record of a pivot: clients are given the target.  0: it is durable.
- * Else it is certain that a restart will not believe it; while that is unknown
- * this blocks (rule I12, hole H10), unless *stop: then -EINPROGRESS, and
- * neither disk may be changed any more.
+/* The commit record of a pivot: clients are given the target.  0: it is
+ * durable.  Else it is certain that a restart will not believe it; while that
+ * is unknown this blocks (rule I12, hole H10), unless *stop: then -EINPROGRESS,
+ * and neither disk may be changed any more.
  */
 extern int intent_commit (struct intent *in, const _Atomic bool *stop);
 

@@ -11,8 +11,8 @@
 #include "cleanup.h"
 #include "job.h"
 
-/* A flush of the source has failed.  What is suspect may be in its cache by now,
- * and be lost as well.
+/* A flush of the source has failed.  What is suspect may be in its cache by
+ * now, and be lost as well.
  */
 static void
 on_source_lost (void *opaque, struct dirty *v)
@@ -95,9 +95,9 @@ fill_pair (struct job *job, const struct job_params *params,
   return p->flusher ? 0 : -ENOMEM;
 }
 
-/* What the file says of a mirror that was running: D, and what of the source may
- * not be durable yet.  Unless it was closed in order some of it may still change
- * by itself (rule I9).
+/* What the file says of a mirror that was running: D, and what of the source
+ * may not be durable yet.  Unless it was closed in order some of it may still
+ * change by itself (rule I9).
  */
 static void
 take_clean (void *opaque, struct range r)

@@ -134,8 +134,8 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
   if (side == SIDE_TARGET && err == -ENOTCONN)
     return;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
-  /* By the policy as it is now: who has changed it and then resumed the job does
-   * not want it stopped by a copy that failed before.
+  /* By the policy as it is now: who has changed it and then resumed the job
+   * does not want it stopped by a copy that failed before.
    */
   if (!job->cancel)
     job_act_locked (job, job_error_action (job, side, err), err);

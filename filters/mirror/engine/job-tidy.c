@@ -3,8 +3,8 @@
  *
  * U grows with what is written as long as nobody flushes the target, and all of
  * it is sent again when the session is lost.  W, the intent file, never shrinks
- * by itself, and all of it is copied again when this process dies.  So every few
- * seconds both legs are flushed, if that is of any use: if there is a U, or
+ * by itself, and all of it is copied again when this process dies.  So every
+ * few seconds both legs are flushed, if that is of any use: if there is a U, or
  * regions have been idle since the last time.  A region that is written to all
  * the time stays in W, so it costs nothing (rule I2, "lazily").
  */

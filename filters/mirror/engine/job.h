@@ -214,8 +214,8 @@ extern void job_main (void *job);
 
 /* job-make.c: those above, and the next two. */
 
-/* Requests from before the job have ended.  What they have left is suspect.  Before
- * a job that is resumed there were none.
+/* Requests from before the job have ended.  What they have left is suspect.
+ * Before a job that is resumed there were none.
  */
 extern void job_take_over_source (struct job *job);
 
@@ -267,10 +267,10 @@ extern void job_unpin (struct job *job);
  */
 extern void job_mark_all (struct mirror *m);
 
-/* ... A change of r that entered without a job has failed; flush: a flush, or one
- * with FUA.  If there is a job by now the source may lose what it has been given
- * since, and that error is told but once.  A job that begins later is told by
- * late.h.  The same.
+/* ... A change of r that entered without a job has failed; flush: a flush, or
+ * one with FUA.  If there is a job by now the source may lose what it has been
+ * given since, and that error is told but once.  A job that begins later is
+ * told by late.h.  The same.
  */
 extern void job_source_failed (struct mirror *m, struct range r, bool flush);
 

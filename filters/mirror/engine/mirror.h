@@ -136,8 +136,8 @@ struct mirror_config {
 /* Starts no thread.  NULL when out of memory. */
 extern struct mirror *mirror_new (const struct mirror_config *config);
 
-/* End the job if there is one, as mirror_interrupt does, wait for its end, free.
- * No data call may be in progress.
+/* End the job if there is one, as mirror_interrupt does, wait for its end,
+ * free.  No data call may be in progress.
  */
 extern void mirror_free (struct mirror *m);
 
@@ -300,9 +300,9 @@ extern int mirror_verify_start (struct mirror *m, bool repair,
                                 uint64_t speed, const char **why);
 extern int mirror_verify_stop (struct mirror *m, const char **why);
 
-/* The process ends: no change is begun any more (-ESHUTDOWN), nobody waits for a
- * lost disk, and what is in flight ends soon.  The intent file is closed, to be
- * resumed.  Blocks for at most so long, and for as long as the file's disk
+/* The process ends: no change is begun any more (-ESHUTDOWN), nobody waits for
+ * a lost disk, and what is in flight ends soon.  The intent file is closed, to
+ * be resumed.  Blocks for at most so long, and for as long as the file's disk
  * takes.
  */
 extern void mirror_shutdown (struct mirror *m, uint64_t ns);

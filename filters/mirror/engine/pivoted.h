@@ -61,7 +61,8 @@ struct pivoted_config {
 };
 
 /* target NULL: it is connected to by reopen.  Takes over target, whose `lost`
- * is to call pivoted_lost from now on.  Returns NULL and *err = -ENOMEM or -EAGAIN; then target is the caller's.
+ * is to call pivoted_lost from now on.  Returns NULL and *err = -ENOMEM or
+ * -EAGAIN; then target is the caller's.
  */
 extern struct pivoted *pivoted_new (const struct pivoted_config *config,
                                     struct target *target, int *err);

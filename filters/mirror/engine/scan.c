@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See scan.h.
  *
- * The disk is cut into windows, and two threads take every second one: while the
- * source answers one of them, the target can answer the other.  Servers may need
- * a while for that, and it is all that a copy of a sparse disk takes.
+ * The disk is cut into windows, and two threads take every second one: while
+ * the source answers one of them, the target can answer the other.  Servers may
+ * need a while for that, and it is all that a copy of a sparse disk takes.
  */
 
 #include <config.h>
@@ -16,8 +16,8 @@
 #define THREADS 2u
 
 /* What one request to a leg asks for at most: NBD's lengths have 32 bits, and
- * a cancel should not wait long.  Aligned, so that no extent is cut oddly.  Of a
- * disk that is not so large each thread gets some.
+ * a cancel should not wait long.  Aligned, so that no extent is cut oddly.  Of
+ * a disk that is not so large each thread gets some.
  */
 #define WINDOW_MAX (UINT64_C (2) << 30)
 #define WINDOWS_MIN (2 * THREADS)

@@ -2,11 +2,11 @@
 /* Flushes of the source, and what they prove: V (rules I2, I3; hole H18).
  *
  * V is what the source has acknowledged and no good flush of it covers.  If a
- * flush fails the source may have lost any of that: a kernel tells such an error
- * once and drops the data, which can still be read until it is evicted.  So V
- * becomes suspect then: it is copied again, but only after a while.  What is
- * suspect already may land unnoticed: it counts as V as long as it is, and enters
- * it when its time is over (job-make.c).
+ * flush fails the source may have lost any of that: a kernel tells such an
+ * error once and drops the data, which can still be read until it is evicted.
+ * So V becomes suspect then: it is copied again, but only after a while.  What
+ * is suspect already may land unnoticed: it counts as V as long as it is, and
+ * enters it when its time is over (job-make.c).
  *
  * As with the target (flusher.h) V is two bitmaps, at most one flush is in
  * flight, and who needs one shares the next to *begin*.  The flush is done by
@@ -29,9 +29,9 @@
 struct source_flusher;
 
 /* What the source had acknowledged before is not known: V is all of it.
- * lost (opaque, v): a flush has failed, and what is in v may be lost, and what may
- * have landed unnoticed, too.  Called without locks, before anybody is told of
- * the failure.  NULL: out of memory.
+ * lost (opaque, v): a flush has failed, and what is in v may be lost, and what
+ * may have landed unnoticed, too.  Called without locks, before anybody is told
+ * of the failure.  NULL: out of memory.
  */
 extern struct source_flusher *
 source_flusher_new (uint64_t size, uint64_t granularity,
@@ -39,11 +39,12 @@ source_flusher_new (uint64_t size, uint64_t granularity,
                     void *opaque);
 extern void source_flusher_free (struct source_flusher *f);     /* or NULL */
 
-/* Before anything else: V is nothing, but for what source_flusher_acked says. */
+/* Before anything else: V is nothing, but for what source_flusher_acked says.
+ */
 extern void source_flusher_empty (struct source_flusher *f);
 
-/* From here on source_flusher_acked says of all changes.  Until then V is all, as
- * one of the others may end after a good flush.
+/* From here on source_flusher_acked says of all changes.  Until then V is all,
+ * as one of the others may end after a good flush.
  */
 extern void source_flusher_alone (struct source_flusher *f);
 

@@ -25,8 +25,8 @@
 #define LITTLE (UINT64_C (1) << 20)
 
 /* Nobody writes while the gate is held and drained, so that it does not matter
- * whether what is written is teed; it is not while the target is given time after
- * errors (job-regime.c).
+ * whether what is written is teed; it is not while the target is given time
+ * after errors (job-regime.c).
  */
 static bool
 nothing_is_left (struct job *job)
@@ -270,7 +270,8 @@ on_pivoted_changed (void *opaque, int err, bool forgot)
                 err ? error_text (-err) : NULL, false);
 }
 
-/* Is it the disk that clients had, as far as it says?  Else the reason is in why.
+/* Is it the disk that clients had, as far as it says?  Else the reason is in
+ * why.
  */
 static bool
 is_the_disk (const struct pivoted_facts *was, const struct target *t,
