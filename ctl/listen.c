@@ -315,7 +315,7 @@ listen_free (struct listener *l)
 {
   listen_close (l);
   if (l->path && is_ours (l))
-    unlink (l->path);
+    listen_remove (l->path);    /* the number may have been used again */
   free (l->path);
   free (l->uri);
   l->path = l->uri = NULL;

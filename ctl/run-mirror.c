@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "known.h"
 #include "look.h"
 #include "run.h"
 
@@ -52,6 +53,27 @@ complete (struct run *run, const char *job)
     disconnect (run);
 }
 
+/* Once, when the intent file could not be written.  It may have been removed:
+ * then nothing will say that clients have been moved.
+ */
+static void
+tell_lost (struct run *run, json_t *mirror)
+{
+  const bool lost =
+    strcmp (look_word (json_object_get (mirror, "bitmap"), "state"),
+            "lost") == 0;
+  struct known known;
+
+  if (lost && !run->lost) {
+    known_look (&known, run->bitmap);
+    progress_say (&run->progress, "lost      the intent file could not be"
+                  " written: the next start copies everything%s",
+                  known.state == INTENT_IDLE
+                  ? ", and gives clients SOURCE, even if they are moved" : "");
+  }
+  run->lost = lost;
+}
+
 static void
 note_event (struct run *run, json_t *event)
 {
@@ -69,9 +91,6 @@ note_event (struct run *run, json_t *event)
     progress_say (&run->progress, "failed    %s: %s",
                   look_word (data, "operation"), look_word (data, "error"));
   }
-  else if (strcmp (name, "MIRROR_BITMAP_LOST") == 0)
-    progress_say (&run->progress, "lost      the intent file: whatever is"
-                  " started again gives clients SOURCE, and copies all of it");
   else if (strcmp (name, "JOB_STATUS_CHANGE") == 0 &&
            (strcmp (look_word (data, "status"), "null") == 0 ||
             strcmp (look_word (data, "status"), "concluded") == 0))
@@ -97,6 +116,7 @@ run_look (struct run *run)
     return;
   }
   progress_show (&run->progress, mirror);
+  tell_lost (run, mirror);
   job = json_object_get (mirror, "job");
   if (run->complete && json_is_true (json_object_get (job, "ready"))) {
     complete (run, look_word (job, "id"));

@@ -68,6 +68,7 @@ struct run {
   struct progress progress;
   bool announced;               /* clients have been told where it is */
   bool completing;              /* a pivot is under way */
+  bool lost;                    /* the intent file, which has been told */
   bool control_left;            /* by a proxy that has been killed */
   int64_t look_ms;              /* ask the proxy how it is then */
   int64_t complete_ms;          /* not before that */

@@ -288,6 +288,9 @@ static void
 proxy_ended (struct run *run, int status)
 {
   const bool well = WIFEXITED (status) && WEXITSTATUS (status) == 0;
+  /* SIGTERM came before nbdkit cared for it. */
+  const bool asked = run->proxy.kill_ms != 0 && WIFSIGNALED (status) &&
+    WTERMSIG (status) == SIGTERM;
   char how[ENDING_MAX];
 
   progress_clear (&run->progress);
@@ -305,8 +308,6 @@ proxy_ended (struct run *run, int status)
       complain ("run: the proxy did not start: nbdkit %s", how);
       fail (run, STATUS_FAILED);
     }
-    else if (WIFSIGNALED (status))      /* another crash */
-      proxy_crashed (run, how);
     else
       proxy_failed_again (run, how);
     break;
@@ -317,7 +318,7 @@ proxy_ended (struct run *run, int status)
       begin_end (run);
     break;
   case ENDING:
-    if (!well && run->announced && run->signals < 2) {
+    if (!well && !asked && run->announced && run->signals < 2) {
       complain ("run: the proxy %s at its end", how);
       run->status = STATUS_NO_PROXY;
     }

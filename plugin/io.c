@@ -113,23 +113,14 @@ disk_read (struct disk *d, void *buf, uint64_t count, uint64_t offset)
 /*-- what may fail for others -------------------------------------------*/
 
 /* A write with RWF_DSYNC has failed: maybe in the flush of the disk's cache
- * that it asked for, or of what was in the page cache, and then it is not only
- * its own data that may be lost.  One that finds no space, or no memory, has
- * not come so far, as a rule: what is direct, for certain; but who writes to
- * the page cache may be told of what others wrote, and then the same write
- * without the sync is none that fails.
+ * that it asked for, and then it is not only its own data that may be lost.
+ * One that finds no space, or no memory, has not come so far.  (Through the
+ * page cache it could be told that of what others wrote: see is_one.)
  */
 static void
-note_dsync (struct disk *d, struct rw_how how, const char *buf,
-            struct range r, int err)
+note_dsync (struct disk *d, int flags, int err)
 {
-  bool no_room = err == -ENOSPC || err == -ENOMEM;
-
-  if (err == 0 || how.flags == 0)
-    return;
-  how.flags = 0;
-  if (!no_room || (!d->direct && rw_buffer (&how, (char *) buf, range_len (r),
-                                            r.start) == 0))
+  if (err < 0 && flags != 0 && err != -ENOSPC && err != -ENOMEM)
     syncs_failed (&d->shared->syncs);
 }
 
@@ -189,7 +180,7 @@ write_direct (struct disk *d, const char *buf, struct range r, int flags)
     err = read_ends (&t, old);
   if (err == 0) {
     err = run (d, &t);
-    note_dsync (d, t.how, buf, r, err);
+    note_dsync (d, flags, err);
   }
   blocklock_release (&d->shared->blocks, &hold);
   bounce_put (t.bounces, old);
@@ -213,7 +204,7 @@ write_cached (struct disk *d, int fd, const char *buf, struct range r,
       err = rw_buffer (&how, bounce_zeroes (),
                        range_len (r) < BOUNCE_SIZE ? range_len (r)
                        : BOUNCE_SIZE, r.start);
-  note_dsync (d, how, buf, all, err);
+  note_dsync (d, flags, err);
   if (err == 0 && d->shared->drop_cache && !d->direct)
     keep_out_of_cache (d, fd, all);
   return err;
@@ -257,15 +248,15 @@ write_tail (struct disk *d, const char *buf, struct range r, int flags)
   return err;
 }
 
-/* Is it one system call, or one piece? */
+/* Is it one piece, that a single call makes durable?  Not through the page
+ * cache: that call could not tell apart what is wrong with its own data and
+ * with that of others.
+ */
 static bool
-is_one (const struct disk *d, const void *buf, struct range r)
+is_one (const struct disk *d, struct range r)
 {
-  if (d->direct && r.start < d->tail && r.end > d->tail)
-    return false;
-  return d->direct
-    ? range_len (range_outer (r, d->block, d->size)) <= BOUNCE_SIZE
-    : buf != NULL;
+  return d->direct && !(r.start < d->tail && r.end > d->tail) &&
+    range_len (range_outer (r, d->block, d->size)) <= BOUNCE_SIZE;
 }
 
 static int
@@ -303,13 +294,10 @@ disk_write (struct disk *d, const void *buf, uint64_t count, uint64_t offset,
   /* Of several writes each would wait for the disk's cache; one sync for all
    * of them is better.
    */
-  if (!is_one (d, buf, all))
+  if (!is_one (d, all))
     return disk_fua_end (d, &me, write_all (d, buf, all, 0));
   r = write_all (d, buf, all, RWF_DSYNC);
-  /* Direct: what is not in the page cache cannot be lost there, so that nobody
-   * has to be waited for.
-   */
-  if (syncs_end (&d->shared->syncs, &me, !d->direct) != me.failures && r == 0)
+  if (syncs_end (&d->shared->syncs, &me, true) != me.failures && r == 0)
     r = -EIO;
   return r;
 }

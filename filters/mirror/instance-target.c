@@ -257,8 +257,9 @@ instance_connect_disk (struct instance *in, const char *uri,
   if (r == 0 && disk_size (in->head) != 0 &&
       disk_size (in->head) != (*target)->size)
     r = refuse (error, "it has %" PRIu64 " bytes, the disk that clients had "
-                "been moved to %" PRIu64 "; serve that one, or delete the file "
-                "if it has grown", (*target)->size, disk_size (in->head));
+                "been moved to %" PRIu64 "; serve that one; if this is it, and "
+                "has grown, serve it by itself (the source lacks what was "
+                "written since)", (*target)->size, disk_size (in->head));
   if (r < 0) {
     (*target)->ops->free (*target);
     *target = NULL;

@@ -32,9 +32,10 @@ def happened(t):
 
 
 def check_event(t):
-    """Those that have come along with an answer are heard of."""
-    with fake(t, "event") as run:
-        run.says("lost      the intent file")
+    """One that has come along with an answer is heard of.  In that it says that
+    the intent file is lost, and there is none any more."""
+    with fake(t, "event", "--bitmap", "map") as run:
+        run.says("everything, and gives clients SOURCE, even if they are moved")
         run.says("they were held for 1.234 ms")
     ended(t)
 

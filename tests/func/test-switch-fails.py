@@ -105,8 +105,9 @@ def late_flush(t):
              "can_write=exit 0", "can_flush=exit 0", "can_fua=echo native",
              "flush=test -e {0} || exit 0; mkdir {0}/one 2>&- && exit 0; "
              "touch {2}; while test -e {1}; do sleep 0.05; done; "
-             "rm -r {0}; echo EIO it is lost >&2; exit 1".format(armed, hang, began),
-             "mirror-max-pause=300")
+             "rm -r {0}; echo EIO it is lost >&2; exit 1"
+             .format(armed, hang, began),
+             "mirror-max-pause=%d" % (1000 * SLOW))
     load = t.load("load", "--depth=1", "--max-size=4K", "--seed=4",
                   "--weights=write=1", "--ops=0")
     load.more(5)

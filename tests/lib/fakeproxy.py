@@ -3,8 +3,7 @@
 
     fakeproxy.py MODE NBDKIT'S COMMAND LINE
 
-    event    events come along with an answer: the file is lost, and clients
-             are moved
+    event    an event comes along with an answer; the intent file is lost
     late     the first block-job-complete is answered after the next request
     deaf     quit is not answered, and SIGTERM is nothing to it
 
@@ -17,8 +16,6 @@ import signal
 import socket
 import sys
 
-LOST = {"event": "MIRROR_BITMAP_LOST", "data": {},
-        "timestamp": {"seconds": 1, "microseconds": 0}}
 PIVOTED = {"event": "MIRROR_PIVOTED", "data": {"pause-us": 1234},
            "timestamp": {"seconds": 1, "microseconds": 0}}
 MIRROR = {"job": {"id": "mirror", "status": "ready", "ready": True,
@@ -53,7 +50,8 @@ class Session:
             sys.exit(0)
         elif command == "query-mirror" and self.mode == "event":
             self.mode = ""
-            self.send({"return": MIRROR}, LOST, PIVOTED)
+            self.send({"return": dict(MIRROR, bitmap={"state": "lost"})},
+                      PIVOTED)
         else:
             self.send({"return": MIRROR if command == "query-mirror" else {}})
 

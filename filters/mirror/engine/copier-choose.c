@@ -83,9 +83,9 @@ unit_locked (const struct copiers *c)
     ? GENTLE_UNIT : c->unit;
 }
 
-/* What is known of the source there, but for what has not been asked lately:
- * where there was a hole much is taken at once, and if data has come there
- * meanwhile clients would wait for all of it.
+/* What is known of the source there, but for holes of which it has not been
+ * asked lately: where there was one much is taken at once, and if data has come
+ * there meanwhile clients would wait for all of it.
  */
 static bool
 look_locked (struct copiers *c, uint64_t at, struct range *extent,
@@ -95,8 +95,8 @@ look_locked (struct copiers *c, uint64_t at, struct range *extent,
   unsigned i;
 
   for (i = 0; i < HINTS; ++i)
-    if (now - c->hints[i].ns <= HINT_FRESH_NS &&
-        hint_look (c->hints[i].hint, at, extent, kind))
+    if (hint_look (c->hints[i].hint, at, extent, kind) &&
+        (*kind == EXTENT_DATA || now - c->hints[i].ns <= HINT_FRESH_NS))
       return true;
   return false;
 }

@@ -27,7 +27,7 @@ struct copier {
 
 #define HINTS 3
 
-/* So long a hint is believed. */
+/* So long a hint of a hole is believed. */
 #define HINT_FRESH_NS UINT64_C (1000000000)
 
 struct copiers {

@@ -73,9 +73,11 @@ flush_main (void *vp)
   if (p->target->can_flush) {
     waits_begin (p->waits, &wait, WAIT_FLUSH, pair_now_ns (p));
     flusher_begin (p->flusher, &w);
+    waits_change (p->waits, &wait, WAIT_SOURCE, pair_now_ns (p));
   }
   source = job_flush_source (job);
   if (p->target->can_flush) {
+    waits_change (p->waits, &wait, WAIT_FLUSH, pair_now_ns (p));
     target = flusher_wait (p->flusher, &w);
     waits_end (p->waits, &wait);
   }
