@@ -98,7 +98,8 @@ def late_flush(t):
         f.truncate(SIZE)
     t.nbdkit("target", "memory", str(SIZE))
     # Once armed the second flush, with clients held, is the one.
-    t.mirror("eval", "thread_model=echo parallel", "get_size=echo %d" % SIZE,
+    t.nbdkit("slow", "eval", "thread_model=echo parallel",
+             "get_size=echo %d" % SIZE,
              "pread=dd if=%s skip=$4 count=$3 iflag=skip_bytes,count_bytes"
              % disk,
              "pwrite=dd of=%s seek=$4 conv=notrunc oflag=seek_bytes" % disk,
@@ -106,7 +107,8 @@ def late_flush(t):
              "flush=test -e {0} || exit 0; mkdir {0}/one 2>&- && exit 0; "
              "touch {2}; while test -e {1}; do sleep 0.05; done; "
              "rm -r {0}; echo EIO it is lost >&2; exit 1"
-             .format(armed, hang, began),
+             .format(armed, hang, began))
+    t.mirror("nbdsource", "uri=" + t.uri("slow"),
              "mirror-max-pause=%d" % (1000 * SLOW))
     load = t.load("load", "--depth=1", "--max-size=4K", "--seed=4",
                   "--weights=write=1", "--ops=0")
@@ -135,6 +137,7 @@ def late_flush(t):
             assert e.errnum == errno.EIO, e
     load.stop()
     t.stop("proxy")
+    t.stop("slow")
 
 
 def resting_tee(t):
