@@ -155,7 +155,8 @@ checks_view (struct sim *sim)
       leave_out (sim, v);
   }
   v = &sim->intent.views[AFTER_CUT];
-  sim->intent.had_head = v->there && v->copy >= 0;
+  /* Of a new file no header is durable before the first sync. */
+  sim->intent.had_head = v->there && v->copy >= 0 && fi->syncs > 0;
   note_changes (sim, before);
 }
 

@@ -51,6 +51,7 @@ const struct scenario scenarios[] = {
     scenario_pivot_cut },
   { "pivot-lost", "the clients' disk is lost", SEEN_DISK_LOST,
     scenario_pivot_lost },
+  { "pivot-twice", "... several times", SEEN_DISK_LOST, scenario_pivot_twice },
   { "detach", "a copy of this moment", SEEN_DETACH, scenario_detach },
   { "hold", "a barrier", SEEN_BARRIER, scenario_hold },
   { "fence", "changes are refused", SEEN_FENCED, scenario_fence },

@@ -420,6 +420,22 @@ scenario_pivot_lost (struct profile *p)
   p->faults.target_slow = 20;
 }
 
+/* ... again and again, with few flushes in between: what one session had not
+ * flushed may be lost by the next one.
+ */
+void
+scenario_pivot_twice (struct profile *p)
+{
+  scenario_pivot_lost (p);
+  p->ops = 100;
+  p->flushes = 8;
+  p->fua_percent = 0;
+  p->orders = 6;
+  p->pivot_percent = 100;
+  p->reopen_percent = 0;
+  p->faults.loss_permille = 15;
+}
+
 void
 scenario_detach (struct profile *p)
 {

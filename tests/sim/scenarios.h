@@ -54,6 +54,7 @@ extern void scenario_pause_and_go (struct profile *p);
 extern void scenario_pivot (struct profile *p);
 extern void scenario_pivot_fails (struct profile *p);
 extern void scenario_pivot_lost (struct profile *p);
+extern void scenario_pivot_twice (struct profile *p);
 extern void scenario_skip (struct profile *p);
 extern void scenario_verify (struct profile *p);
 extern void scenario_verify_ends (struct profile *p);

@@ -26,7 +26,9 @@ part ()
     # A wakeup that is missed is rare, and the runs are short.
     wake) echo 400 ;;
     # Races that need two rare things at once.
-    zeroes-late|is-zero) echo 400 ;;
+    zeroes-late) echo 400 ;;
+    is-zero) echo 2200 ;;
+    pivot-twice) echo 600 ;;
     pivot-lost) echo 800 ;;
     pause|pivot-back|verify-ends|skip) echo 200 ;;
     # Holes of the protocol need certain steps in a row.
