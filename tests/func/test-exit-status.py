@@ -8,6 +8,7 @@ the test."""
 import json
 import os
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -208,7 +209,10 @@ def check_end(t):
         stderr=subprocess.PIPE, encoding="utf-8") for args in
         (["watch"], ["events"])]
     assert processes[0].stdout.readline(), "watch prints nothing"
-    call("fence", ["-S", sock, "fence", "--force"], 0, "")
+    # Only who is there hears of an event: until the second one is.
+    while not select.select([processes[1].stdout], [], [], 0.1)[0]:
+        call("fence", ["-S", sock, "fence", "--force"], 0, "")
+        call("fence", ["-S", sock, "fence", "--off"], 0, "")
     assert "MIRROR_FENCED" in processes[1].stdout.readline()
     call("quit", ["-S", sock, "quit"], 0, "")
     for process in processes:
