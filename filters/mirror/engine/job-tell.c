@@ -228,7 +228,10 @@ job_tell_released (struct mirror *m, const char *reason, uint64_t held_ns)
     m->config.event (m->config.event_opaque, &ev);
 }
 
-/* offset is read first: progress made meanwhile is then missing in both, and
+/* How often progress is looked at, while pieces end meanwhile. */
+#define PROGRESS_TRIES 10
+
+/* Progress made after offset was read is missing in both, so it is read again;
  * what becomes dirty after having been suspect counts twice for a moment.  What
  * has not been scanned counts as dirty, or a job that has just begun would
  * look like one that is done.  What a client has dirtied before the scan came
@@ -249,11 +252,15 @@ job_progress (struct job *job)
   struct pair *p = &job->pair;
   struct progress pr;
   uint64_t left;                /* of the disk */
+  unsigned tries = 0;
 
-  pr.offset = atomic_load (&p->counters.progress_bytes);
-  pr.unscanned = atomic_load (&p->counters.unscanned_bytes);
-  pr.suspect = suspects_bytes (p->suspects);
-  dirty_bytes (p->dirty, &pr.dirty, &pr.claimed);
+  do {
+    pr.offset = atomic_load (&p->counters.progress_bytes);
+    pr.unscanned = atomic_load (&p->counters.unscanned_bytes);
+    pr.suspect = suspects_bytes (p->suspects);
+    dirty_bytes (p->dirty, &pr.dirty, &pr.claimed);
+  } while (pr.offset != atomic_load (&p->counters.progress_bytes) &&
+           ++tries < PROGRESS_TRIES);
   left = p->size;
   left -= take_some (&pr.dirty, left);
   left -= take_some (&pr.claimed, left);
