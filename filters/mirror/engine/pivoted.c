@@ -120,8 +120,14 @@ put_target (struct pivoted *p, int result, bool durable)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
 
-  if (result == -ENOTCONN)
+  if (result == -ENOTCONN) {
     lost_locked (p, result);
+    /* It may be in the server's cache now, be copied from there, and be lost
+     * with the next session: as if it had been acknowledged.
+     */
+    if (!durable && p->acked == p->flushed)
+      p->acked++;
+  }
   else if (result == 0 && !durable) {
     if (p->lost)
       p->forgotten++;
