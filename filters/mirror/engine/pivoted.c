@@ -114,9 +114,11 @@ get_target (struct pivoted *p, uint64_t deadline_ns)
   return p->target;
 }
 
-/* durable: nothing remains to be flushed of this acknowledgement. */
+/* change: a write or a zero; durable: nothing remains to be flushed of it when
+ * it is acknowledged.
+ */
 static void
-put_target (struct pivoted *p, int result, bool durable)
+put_target (struct pivoted *p, int result, bool change, bool durable)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
 
@@ -125,10 +127,10 @@ put_target (struct pivoted *p, int result, bool durable)
     /* It may be in the server's cache now, be copied from there, and be lost
      * with the next session: as if it had been acknowledged.
      */
-    if (!durable && p->acked == p->flushed)
+    if (change && p->acked == p->flushed)
       p->acked++;
   }
-  else if (result == 0 && !durable) {
+  else if (result == 0 && change && !durable) {
     if (p->lost)
       p->forgotten++;
     p->acked++;
@@ -238,8 +240,8 @@ once (struct pivoted *p, struct target_req *req, uint64_t deadline_ns,
     req->flags &= ~(unsigned) LEG_FUA;
   t->ops->submit (t, req);
   r = t->ops->wait (t, req);
-  put_target (p, r, req->op == TARGET_READ || req->op == TARGET_FLUSH ||
-              (req->flags & LEG_FUA));
+  put_target (p, r, req->op != TARGET_READ && req->op != TARGET_FLUSH,
+              req->flags & LEG_FUA);
   return r;
 }
 
@@ -282,7 +284,7 @@ flush_session (struct pivoted *p, uint64_t deadline_ns)
   }
   t->ops->submit (t, &req);
   r = t->ops->wait (t, &req);
-  put_target (p, r, true);
+  put_target (p, r, false, false);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
   if (r == 0 && p->session == session && p->flushed < acked)
@@ -439,7 +441,7 @@ pivoted_extents (struct source *s, struct range r, extent_fn *fn,
     ret = t->ops->extents (t, r, fn, opaque);
   else
     ret = fn (opaque, r, EXTENT_DATA);
-  put_target (p, ret == -ENOTCONN ? ret : 0, true);
+  put_target (p, ret == -ENOTCONN ? ret : 0, false, false);
   return ret;
 }
 
