@@ -315,12 +315,14 @@ sync_file (struct disk *d)
   return 0;
 }
 
-/* A failure that has not been told here yet is this flush's, too, whoever was
- * told of it by the kernel: syncs.h.
+/* A failure that had not been told here when this flush began is this flush's,
+ * too, whoever was told of it by the kernel: syncs.h.  Of several that are on
+ * their way each tells it.
  */
 int
 disk_flush (struct disk *d)
 {
+  const unsigned seen = atomic_load (&d->seen_failures);
   struct syncing me;
   unsigned failures;
   int r;
@@ -328,9 +330,11 @@ disk_flush (struct disk *d)
   syncs_begin (&d->shared->syncs, &me);
   r = sync_file (d);
   failures = syncs_end (&d->shared->syncs, &me, true);
-  if ((atomic_exchange (&d->seen_failures, failures) != failures
-       || failures != me.failures) && r == 0)
-    r = -EIO;
+  if (failures != seen) {
+    atomic_store (&d->seen_failures, failures);
+    if (r == 0)
+      r = -EIO;
+  }
   return r;
 }
 
