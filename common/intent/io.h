@@ -25,6 +25,11 @@ struct intent_io_ops {
    */
   int (*sync) (struct intent_io *);
 
+  /* 0: it is what will be found under its name; -ENOENT: nothing will; or
+   * -ESTALE: another file.  May be NULL: it is.
+   */
+  int (*check) (struct intent_io *);
+
   /* The file is gone, durably.  What was open stays open. */
   int (*destroy) (struct intent_io *);
 

@@ -126,6 +126,18 @@ is_ours (const struct store *s)
     st.st_dev == s->dev && st.st_ino == s->ino;
 }
 
+static int
+store_check (struct intent_io *io)
+{
+  struct store *s = (struct store *) io;
+
+  if (is_ours (s))
+    return 0;
+  if (faccessat (s->dir, s->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+    return -ESTALE;
+  return -errno;
+}
+
 /* What is there under its name now might be an older copy of it, which would
  * be believed: that is not ours to remove, and the file is not gone.
  */
@@ -133,17 +145,15 @@ static int
 store_destroy (struct intent_io *io)
 {
   struct store *s = (struct store *) io;
+  int r;
 
   if (s->dir < 0)
     return -EBADF;
-  if (is_ours (s)) {
-    if (unlinkat (s->dir, s->name, 0) < 0 && errno != ENOENT)
-      return -errno;
-  }
-  else if (faccessat (s->dir, s->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-    return -ESTALE;
-  else if (errno != ENOENT)
-    return -errno;
+  r = store_check (io);
+  if (r == 0 && unlinkat (s->dir, s->name, 0) < 0)
+    r = -errno;
+  if (r < 0 && r != -ENOENT)
+    return r;
   return fsync (s->dir) < 0 ? -errno : 0;
 }
 
@@ -163,6 +173,7 @@ static const struct intent_io_ops store_ops = {
   .pread = store_pread,
   .pwrite = store_pwrite,
   .sync = store_sync,
+  .check = store_check,
   .destroy = store_destroy,
   .free = store_free,
 };

@@ -215,8 +215,8 @@ want_locked (struct intent *in, uint64_t first, uint64_t end)
 }
 
 /* Ask for what is not recorded of [first, end), and write it or wait for a
- * while.  Only who would have to wait can be too late: with a file that is
- * well nobody is, however slowly he runs.
+ * while.  Only of a file that has failed can anybody wait for too long: with one
+ * that is well it takes as long as it takes.
  */
 static int
 push_locked (struct intent *in, uint64_t first, uint64_t end,
@@ -230,9 +230,13 @@ push_locked (struct intent *in, uint64_t first, uint64_t end,
     record_locked (in);
     return 0;
   }
+  if (!in->broken) {
+    cond_wait (&in->changed, &in->lock);
+    return 0;
+  }
   if (now >= deadline_ns)
     return -EIO;
-  if (in->broken && !in->writing && in->retry_ns < deadline_ns)
+  if (!in->writing && in->retry_ns < deadline_ns)
     until = in->retry_ns;
   in->clock->wait_until (in->clock, &in->changed, &in->lock, until);
   return 0;
