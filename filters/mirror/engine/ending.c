@@ -78,7 +78,7 @@ close_job (struct mirror *m, uint64_t deadline_ns)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
   if (!m->job)
-    return true;
+    return !m->starting;
   m->job->closing = true;
   cond_signal (&m->job->wake);
   while (m->job && !m->job->cancel && !m->job->completed && !m->job->closed)

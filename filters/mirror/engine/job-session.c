@@ -161,12 +161,14 @@ watch_locked (struct job *job)
   const uint64_t timeout_ns = atomic_load (&job->timeout_ns);
   uint64_t now = job_now_ns (job), until = timeout_ns / LATE_PART;
 
-  /* A job that is to fail may be waiting for that very target. */
+  /* A job that is to fail may be waiting for that very target; and so may the
+   * job's thread, if an answer has said that it is lost.
+   */
   if (job->online && !job->lost && p->target &&
-      (job->fail_err != 0 || waits_overdue (p->waits, now, timeout_ns))) {
+      (job->fail_err != 0 || waits_overdue (p->waits, now, timeout_ns)))
     job_lost_locked (job, job->fail_err != 0 ? job->fail_err : -ETIMEDOUT);
+  if (job->online && job->lost && p->target)
     p->target->ops->shutdown (p->target);
-  }
   if (suspects_expire (p->suspects, now))
     copiers_wake (job->copiers);
   until = now + (until < LATE_MAX_NS ? until : LATE_MAX_NS);

@@ -52,6 +52,14 @@ request_range (const struct request *req)
   return (struct range) { req->offset, req->offset + req->count };
 }
 
+struct range
+request_spoils (const struct request *req, const struct source *source,
+                uint64_t size)
+{
+  return range_outer (request_range (req), source->block ? source->block : 1,
+                      size);
+}
+
 static const char *
 request_name (const struct request *req)
 {

@@ -27,6 +27,11 @@ struct request {
 
 extern struct range request_range (const struct request *req);
 
+/* What it may have changed of the source, of `size` bytes, if it has failed. */
+extern struct range request_spoils (const struct request *req,
+                                    const struct source *source,
+                                    uint64_t size);
+
 /* A fast zero that would not be fast has changed nothing. */
 extern bool request_was_refused (const struct request *req, int result);
 

@@ -430,10 +430,10 @@ fence (struct mirror *m, bool enable, bool force)
   else
     was = atomic_fetch_and (&m->refuse, ~(unsigned) REFUSE_FENCED) &
       REFUSE_FENCED;
-  /* Looked at after the flag is there: a barrier that ends between the two has
-   * let requests in that have not seen it.
+  /* Under a barrier, too, which may have ended just now, and have let requests in
+   * that have not seen the flag.  If it stands nobody is inside.
    */
-  if (enable && !is_held (m))
+  if (enable)
     r = gate_flush (m->gate, clock, clock->now_ns (clock) + FENCE_NS);
   if (enable && m->intent && intent_fence (m->intent, true) < 0)
     r = -EIO;
