@@ -280,7 +280,8 @@ instance_start_pivoted (struct instance *in, const char *uri,
     r = target_start (target);
   if (r == 0)
     r = mirror_start_pivoted (in->mirror, where, disk_size (in->head), target,
-                              UINT64_C (1000000000) * p->timeout_s);
+                              UINT64_C (1000000000) * p->timeout_s,
+                              UINT64_C (1000000000) * p->suspect_s);
   if (r < 0) {
     snprintf (error, PARAMS_ERROR_MAX, "%.200s: cannot be served: %s",
               public ? public : "the disk", error_text (-r));

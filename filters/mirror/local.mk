@@ -30,6 +30,8 @@ libengine_la_SOURCES = \
 	filters/mirror/engine/mirror.c filters/mirror/engine/mirror.h \
 	filters/mirror/engine/pair.c filters/mirror/engine/pair.h \
 	filters/mirror/engine/pivoted.c filters/mirror/engine/pivoted.h \
+	filters/mirror/engine/pivoted-private.h \
+	filters/mirror/engine/pivoted-session.c \
 	filters/mirror/engine/rates.c filters/mirror/engine/rates.h \
 	filters/mirror/engine/rangelock.c filters/mirror/engine/rangelock.h \
 	filters/mirror/engine/retry.c filters/mirror/engine/retry.h \

@@ -412,6 +412,7 @@ make_lanes (struct target_session *s)
   s->lanes[LANE_TEE] = (struct lane) { copy, s->nr_conns - copy };
   s->lanes[LANE_COPY] = copy > 0 ? (struct lane) { 0, copy }
     : s->lanes[LANE_TEE];
+  s->lanes[LANE_ONE] = (struct lane) { copy, 1 };
 }
 
 /*-- the session --------------------------------------------------------*/

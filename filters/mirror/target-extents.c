@@ -38,7 +38,7 @@ report (const struct extent_list *list, uint64_t at, struct range r,
       continue;
     if (!range_empty (piece) && list->e[i].kind != kind) {
       ret = fn (opaque, piece, kind);
-      if (ret < 0)
+      if (ret != 0)
         return ret;
       piece.start = piece.end;
     }
@@ -49,8 +49,7 @@ report (const struct extent_list *list, uint64_t at, struct range r,
     piece.end = r.end;
     kind = EXTENT_DATA;
   }
-  ret = fn (opaque, piece, kind);
-  return ret < 0 ? ret : 0;
+  return fn (opaque, piece, kind);
 }
 
 int

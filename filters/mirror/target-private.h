@@ -123,7 +123,7 @@ struct target_session {
   atomic_bool told;             /* lost has been called */
   atomic_int error;             /* -errno of the first failure */
   atomic_uint zero_method;      /* enum zero_method, to begin with */
-  struct lane lanes[2];         /* by enum target_lane */
+  struct lane lanes[TARGET_LANES];      /* by enum target_lane */
   unsigned nr_conns;
   struct conn conns[];
 };

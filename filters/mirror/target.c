@@ -167,8 +167,7 @@ static void
 op_submit (struct target *t, struct target_req *req)
 {
   struct target_session *s = (struct target_session *) t;
-  struct conn *c = target_pick_conn (s, req->op == TARGET_FLUSH
-                                     ? LANE_TEE : req->lane);
+  struct conn *c = target_pick_conn (s, req->lane);
 
   assert (req->count <= (req->op == TARGET_ZERO || req->op == TARGET_TRIM
                          ? TARGET_MAX_ZERO : LEG_MAX_REQUEST));

@@ -68,8 +68,7 @@ shares_flush (const struct sim *sim, const struct client_op *op, int result)
 }
 
 /* The intent file can be neither written nor removed, and the client has waited
- * for that long enough.  Once in a run it may be that who was writing the file
- * did not get to run.
+ * for that long enough.
  */
 static bool
 is_broken (struct sim *sim, const struct client_op *op, int result)
@@ -81,10 +80,20 @@ is_broken (struct sim *sim, const struct client_op *op, int result)
   if (sched_now () - op->began_ns < LEAST_TIMEOUT_NS)
     sched_fail ("intent", "a client gets %d after %llu ns", result,
                 (unsigned long long) (sched_now () - op->began_ns));
-  if (!fi->failed && sim->intent.refused++ > 0)
+  if (!fi->failed)
     sched_fail ("intent", "a client gets %d from a file that is well", result);
   sim->w.seen[SEEN_FILE_BROKEN] += fi->failed;
   return true;
+}
+
+/* Is the disk that clients were moved to well, and always was? */
+static bool
+may_not_fail (const struct sim *sim)
+{
+  const struct faults *f = &sim->p.faults;      /* not of its end only */
+
+  return sim->w.disk_losses == 0 && !sim->disk_hung && !sim->any_block && !sim->leaving &&
+    f->target_error == 0 && f->flush_error == 0 && f->source_error == 0;
 }
 
 /* The client's call has not reached the fake source. */
@@ -111,6 +120,8 @@ check_served (struct sim *sim, const struct client_op *op, int result)
     sched_fail ("I7", "the disk has done %llu bytes of %llu",
                 (unsigned long long) op->covered,
                 (unsigned long long) range_len (op->range));
+  if (result == -EIO && sim->w.pivots > 0 && may_not_fail (sim))
+    sched_fail ("I7", "a client gets an error of a disk that is well");
   if (result != 0 && result != -EIO && result != -ENOSPC &&
       !(result == -ENOTSUP && (op->flags & LEG_FAST_ZERO)))
     sched_fail ("I7", "a client gets %d", result);

@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "errtext.h"
 #include "dirty.h"
 #include "errtext.h"
 #include "rangelock.h"
@@ -421,6 +422,8 @@ check_idless (struct sim *sim, const struct mirror_event *ev)
       sched_fail ("events", "the state of a disk that nobody has");
     if (strcmp (ev->target_state, "offline") == 0)
       sim->source_lost_data = false;
+    sim->disk_hung |= ev->error &&
+      strcmp (ev->error, error_text (ETIMEDOUT)) == 0;
     break;
   case EVENT_RELEASED:
   case EVENT_FENCED:

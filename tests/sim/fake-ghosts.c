@@ -110,6 +110,16 @@ fill (struct ghost *g, const struct fake_request *fr,
   }
 }
 
+/* How long a ghost of the request may be about: of one of the clients' disk
+ * both who serves it and who mirrors it want to know.
+ */
+static uint64_t
+ghost_time (const struct world *w, bool serving)
+{
+  return serving && w->disk_suspect_ns < w->suspect_ns ? w->disk_suspect_ns
+    : w->suspect_ns;
+}
+
 static struct ghost *
 rise (struct world *w, struct image *im, struct range r)
 {
@@ -117,7 +127,7 @@ rise (struct world *w, struct image *im, struct range r)
 
   g->image = im;
   g->take_back = g->of_dead = false;
-  g->range = r;
+  g->range = g->own = r;
   g->data = malloc (range_len (r));
   g->before = malloc (range_len (r));
   if (!g->data || !g->before)
@@ -169,7 +179,7 @@ ghosts_rise (struct fake_target *ft, const struct fake_request *fr)
   struct ghost *g;
   unsigned i;
 
-  if (!fr->write || ft->serving || ft->dead || w->suspect_ns == 0)
+  if (!fr->write || ft->dead || ghost_time (w, ft->serving) == 0)
     return;
   for (i = 0; i < fr->nr_pieces && w->nr_ghosts < MAX_GHOSTS; i++) {
     const struct fake_piece *piece = &fr->pieces[i];
@@ -179,6 +189,9 @@ ghosts_rise (struct fake_target *ft, const struct fake_request *fr)
       continue;
     g = rise (w, ft->image, piece->range);
     g->session = ft->number;
+    g->own = fr->range;
+    g->until = g->began + ghost_time (w, ft->serving);
+    g->not_before = g->began + sched_rand (g->until - g->began);
     fill (g, fr, piece);
   }
 }
@@ -264,11 +277,12 @@ ghosts_step (struct world *w, size_t pick)
     for (b = g->range.start; b < g->range.end; b++) {
       im->now[b] = g->data[b - g->range.start];
       im->cached[b] = im->acked[b] = 1;
-      if (im == w->disk)
+      /* Not of the rest of a block: nobody else is to have written there. */
+      if (im == w->disk && g->own.start <= b && b < g->own.end)
         w->known[b] = 0;
     }
     if (im == w->disk)
-      land_on_disk (w, g->range);
+      land_on_disk (w, g->own);
     w->seen[SEEN_GHOST]++;
     bury (w, i);
     return;

@@ -32,7 +32,7 @@ land_byte (struct fake_target *ft, const struct fake_request *fr,
     value = ((const uint8_t *) fr->req->buf)[b - fr->range.start];
   if (!own && value == im->now[b])
     return;
-  if (own && ft->w->fenced && fr->req->lane == LANE_TEE)
+  if (own && ft->w->fenced && fr->req->lane != LANE_COPY)
     sched_fail ("fence", "a client's byte %llu lands on the target",
                 (unsigned long long) b);
   im->now[b] = value;
@@ -55,7 +55,7 @@ image_step (struct fake_target *ft, const struct fake_request *fr,
 
   if (fr->req->op == TARGET_READ) {
     /* What has not been flushed another connection need not see. */
-    const bool late = !ft->serving && ft->target.can_flush &&
+    const bool late = fr->req->lane != LANE_ONE && ft->target.can_flush &&
       ft->target.connections > 1 && sched_percent (50);
 
     memcpy ((uint8_t *) fr->req->buf + (r.start - fr->range.start),
@@ -75,6 +75,17 @@ image_step (struct fake_target *ft, const struct fake_request *fr,
   for (b = r.start; b < r.end; b++)
     land_byte (ft, fr, piece, b);
   return true;
+}
+
+/* Who has had his reply, but has not told it yet, does not know what is there. */
+static void
+spoil_calls (struct world *w, struct range r)
+{
+  unsigned i;
+
+  for (i = 0; i < w->nr_clients; i++)
+    if (w->ops[i].active && range_overlap (w->ops[i].range, r))
+      w->ops[i].overlapped = true;
 }
 
 void
@@ -98,6 +109,8 @@ image_spoil_edges (struct fake_target *ft, const struct fake_request *fr)
         if (ft->serving)
           ft->w->known[b] = 0;
       }
+    if (ft->serving)
+      spoil_calls (ft->w, r);
     ft->w->seen[ft->serving ? SEEN_DISK_GARBAGE : SEEN_GARBAGE]++;
   }
 }

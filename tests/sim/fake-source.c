@@ -48,6 +48,7 @@ world_pivot (struct world *w)
   w->copy = old;
   world_point (w);
   w->features = w->latest;
+  w->disk_suspect_ns = w->suspect_ns;
   for (ft = w->targets; ft; ft = ft->next)
     ft->serving = ft->image == w->disk;
   memset (w->dropped, 0, sizeof w->dropped);

@@ -15,6 +15,9 @@
 
 #define SLOWEST_NS UINT64_C (300000000)
 
+/* A bit less than the least that who serves clients waits for a reply. */
+#define SERVED_TIMEOUT UINT64_C (900000000)
+
 static struct fake_target *
 target_of (struct target *t)
 {
@@ -148,8 +151,8 @@ draw_plan (struct fake_target *ft, struct fake_request *fr)
   }
   else if (fr->write && sched_percent (w->faults.lie))
     fr->quota--;
-  /* Who serves clients has a deadline of its own. */
-  fr->stuck = !ft->serving && sched_percent (w->faults.stuck);
+  /* A flush of the clients' disk may take very long. */
+  fr->stuck = !(flush && ft->serving) && sched_percent (w->faults.stuck);
   if (sched_percent (flush ? w->faults.flush_slow : w->faults.target_slow))
     fr->not_before = sched_now () + sched_rand (SLOWEST_NS);
 }
@@ -168,6 +171,7 @@ target_submit (struct target *t, struct target_req *req)
   memset (fr, 0, sizeof *fr);
   fr->req = req;
   fr->op = ft->serving ? world_my_op (ft->w) : NULL;
+  fr->since = sched_now ();
   fr->range = request_bytes (req);
   fr->blocks = request_blocks (ft, req);
   fr->write = req->op == TARGET_WRITE || req->op == TARGET_ZERO;
@@ -234,11 +238,30 @@ target_extents (struct target *t, struct range r, extent_fn *fn,
 
 /*-- sessions -----------------------------------------------------------*/
 
+/* Has somebody waited for so long that the session may be given up?  Maybe he
+ * only has not run since his reply was there: that nobody can see.
+ */
+static bool
+is_overdue (const struct fake_target *ft)
+{
+  unsigned i;
+
+  for (i = 0; i < MAX_REQUESTS; i++)
+    if (ft->requests[i].req &&
+        sched_now () - ft->requests[i].since >= SERVED_TIMEOUT)
+      return true;
+  return false;
+}
+
 static void
 target_shutdown (struct target *t)
 {
   struct fake_target *ft = target_of (t);
 
+  if (ft->serving && !is_over (ft) && is_overdue (ft)) {
+    ft->w->disk_losses++;
+    ft->w->seen[SEEN_DISK_HANGS]++;
+  }
   sched_trace ("target: shut down", 0, 0, 0, 0);
   ft->down = true;
 }
@@ -365,7 +388,7 @@ fake_target_lose (struct fake_target *ft, bool power_cut)
   sched_trace ("target: lost", 0, 0, 0, 0);
   for (i = 0; i < MAX_REQUESTS; i++)
     if (ft->requests[i].req && !ft->requests[i].req->done &&
-        ft->requests[i].write && ft->requests[i].req->lane == LANE_TEE)
+        ft->requests[i].write && ft->requests[i].req->lane != LANE_COPY)
       tee = true;
   for (b = 0; b < w->size; b++)
     unflushed = unflushed || ft->image->acked[b];
@@ -405,7 +428,7 @@ world_client_changes (struct world *w)
   for (ft = w->targets; ft; ft = ft->next)
     for (i = 0; i < MAX_REQUESTS; i++)
       if (ft->requests[i].req && !ft->requests[i].req->done &&
-          ft->requests[i].write && ft->requests[i].req->lane == LANE_TEE)
+          ft->requests[i].write && ft->requests[i].req->lane != LANE_COPY)
         return true;
   return false;
 }

@@ -122,6 +122,7 @@ enum witness {
   SEEN_DISK_LOST,               /* the clients' disk, with data unflushed */
   SEEN_DETACH,                  /* while clients' calls are held */
   SEEN_BARRIER,                 /* the same */
+  SEEN_DISK_HANGS,              /* the clients' disk is given up */
   SEEN_FENCED,                  /* a client's call is refused */
   SEEN_PAUSED,                  /* with something dirty */
   SEEN_GHOST,                   /* a write of a lost session lands */
@@ -171,6 +172,7 @@ struct fake_request {
   bool write;                   /* or zero */
   bool stuck;                   /* nothing happens until unstuck */
   uint64_t not_before;          /* nothing happens before that time */
+  uint64_t since;               /* when it was submitted */
   struct range range;
   struct range blocks;          /* the same, rounded out to the block */
   struct fake_piece pieces[MAX_PIECES + 2];
@@ -232,6 +234,7 @@ struct ghost {
   bool take_back;               /* ... what was dropped, if it still is */
   bool of_dead;                 /* of a process that was killed */
   struct range range;
+  struct range own;             /* what the request was about */
   uint8_t *data;
   uint8_t *before;              /* what was there when its session ended */
   unsigned session;             /* its number */
@@ -294,6 +297,7 @@ struct world {
   struct ghost ghosts[MAX_GHOSTS];
   unsigned nr_ghosts;
   uint64_t suspect_ns;          /* of this job */
+  uint64_t disk_suspect_ns;     /* of the one that clients were moved by */
 
   /* What this job was told. */
   enum may_tee may_tee;

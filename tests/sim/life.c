@@ -140,7 +140,8 @@ give_disk (struct sim *sim, const struct intent_head *head)
     ft = fake_target_new (w, true);
   sim->any_block = !ft;
   if (mirror_start_pivoted (sim->m, head->disk, w->target_size,
-                            ft ? &ft->target : NULL, SECOND) != 0)
+                            ft ? &ft->target : NULL, SECOND,
+                            w->disk_suspect_ns) != 0)
     abort ();
 }
 

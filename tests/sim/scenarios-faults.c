@@ -69,6 +69,34 @@ scenario_pivot_block (struct profile *p)
   p->faults.target_error = 5;
 }
 
+/* It is lost, and a block that it was writing back it writes back late. */
+void
+scenario_pivot_ghosts (struct profile *p)
+{
+  scenario_pivot_block (p);
+  p->ops = 60;
+  p->reads = 30;
+  p->orders = 4;
+  p->pivot_percent = 100;
+  p->restart_percent = 0;
+  p->lose_percent = 30;
+  p->power_cut = 0;
+  p->faults.target_error = 0;
+  p->faults.target_slow = 30;
+  p->faults.loss_permille = 10;
+  p->faults.power_cut = 0;
+  p->faults.ghost = 80;
+}
+
+/* It hangs. */
+void
+scenario_pivot_hangs (struct profile *p)
+{
+  scenario_pivot_back (p);
+  p->flushes = 10;
+  p->faults.stuck = 3;
+}
+
 /* Clients are moved to a disk that nobody can flush, and it loses what it had
  * been given before.
  */

@@ -436,6 +436,19 @@ scenario_pivot_twice (struct profile *p)
   p->faults.loss_permille = 15;
 }
 
+/* ... and what it refuses it has done in part. */
+void
+scenario_pivot_partly (struct profile *p)
+{
+  scenario_pivot_twice (p);
+  p->flushes = 4;
+  p->reads = 5;
+  p->write_blocking_percent = 30;
+  p->faults.target_error = 8;
+  p->faults.target_slow = 5;
+  p->faults.ghost = 40;
+}
+
 void
 scenario_detach (struct profile *p)
 {

@@ -95,7 +95,6 @@ struct sim {
     uint64_t changes;           /* of the file, when last seen */
     bool out[MAX_DISK / SECTOR], any_out;       /* not in W of every crash */
     bool had_head;
-    unsigned refused;           /* clients, by a file that is well */
     bool committing;            /* a commit record may be there */
   } intent;
 
@@ -108,6 +107,7 @@ struct sim {
   uint64_t max_pause_ns;        /* of a job that is starting; 0: may not hold */
   uint64_t held_since;          /* that job is known to hold clients; 0: no */
   bool watched;                 /* m is alive */
+  bool disk_hung;               /* who used it did not run for long, at least */
   bool any_block;               /* what block the clients' disk has was not
                                  * known when m began: the largest, then */
 

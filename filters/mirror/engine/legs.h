@@ -99,9 +99,12 @@ enum target_op { TARGET_READ, TARGET_WRITE, TARGET_ZERO, TARGET_TRIM,
                  TARGET_FLUSH };
 
 /* Which connections a request may use: bulk copying must not hold up client
- * writes.  A target with one connection has one lane.
+ * writes.  A target with one connection has one lane.  What is sent by LANE_ONE
+ * goes by the same connection, so a read sees all earlier writes, though what
+ * was written by one connection another need not see before a flush.
  */
-enum target_lane { LANE_TEE, LANE_COPY };
+enum target_lane { LANE_TEE, LANE_COPY, LANE_ONE };
+#define TARGET_LANES 3
 
 /* One request to the target.  The submitter fills the first part, keeps the
  * struct and buf alive and untouched until target wait has returned.  Wait is

@@ -46,12 +46,17 @@ mirror_use_intent (struct mirror *m, struct intent *intent)
 
 int
 mirror_start_pivoted (struct mirror *m, const char *where, uint64_t size,
-                      struct target *target, uint64_t timeout_ns)
+                      struct target *target, uint64_t timeout_ns,
+                      uint64_t suspect_ns)
 {
+  const struct pivoted_config config = {
+    .where = where, .disk_size = size, .timeout_ns = timeout_ns,
+    .suspect_ns = suspect_ns, .restarted = true,
+  };
   struct pivoted *p;
   int r;
 
-  p = switch_new_disk (m, where, size, timeout_ns, target, &r);
+  p = switch_new_disk (m, &config, target, &r);
   if (!p)
     return r;
   {
@@ -167,7 +172,8 @@ do_request (struct mirror *m, struct source *source,
   case REGIME_NONE:
     r = request_plain (source, req);
     if (r < 0 && !request_was_refused (req, r))
-      job_source_failed (m, request_range (req), req->flags & LEG_FUA);
+      job_source_failed (m, request_spoils (req, source, m->config.size),
+                         req->flags & LEG_FUA);
     break;
   case REGIME_TRACK:
     r = request_track (&regime->job->pair, source, req);
@@ -342,6 +348,8 @@ begin_start (struct mirror *m)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
+  if (m->closing)
+    return -ESHUTDOWN;
   if (m->job || m->have_thread || m->starting)
     return -EBUSY;
   m->starting = true;

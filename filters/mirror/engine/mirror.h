@@ -150,11 +150,12 @@ extern int mirror_use_intent (struct mirror *m, struct intent *intent);
 /* Before the first request and job: clients have been moved to this disk.
  * where: for config.reopen.  size: of the export, bytes; 0: any.  target NULL:
  * there is no session yet.  timeout_ns: how long requests wait when there is
- * none.  Takes over target when it succeeds.  0 or -errno.
+ * none, and for replies.  suspect_ns: how long one without a reply may still be
+ * carried out.  Takes over target when it succeeds.  0 or -errno.
  */
 extern int mirror_start_pivoted (struct mirror *m, const char *where,
                                  uint64_t size, struct target *target,
-                                 uint64_t timeout_ns);
+                                 uint64_t timeout_ns, uint64_t suspect_ns);
 
 /*-- data ---------------------------------------------------------------*/
 

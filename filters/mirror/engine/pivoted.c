@@ -1,218 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See pivoted.h.
- *
- * Requests use the session under a count (`users`).  The first who learns that
- * it is lost says so; then the thread waits until nobody uses it any more,
- * frees it and opens a new one.
- */
+/* See pivoted.h. */
 
 #include <config.h>
 
 #include <assert.h>
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
-#include "pivoted.h"
+#include "pivoted-private.h"
 #include "range.h"
-#include "rangelock.h"
 
-/* Between attempts to open it again. */
-#define REOPEN_MIN_NS UINT64_C (500000000)
-#define REOPEN_MAX_NS UINT64_C (30000000000)
-
-struct pivoted {
-  struct source source;         /* first */
-  struct pivoted_config config;
-  struct rangelocks *locks;
-  char *where;                  /* or NULL */
-  _Atomic uint64_t timeout_ns;  /* config's, for reopen */
-  bool several;                 /* connections */
-  bool coherent;                /* ... which agree after a flush */
-  struct pivoted_facts facts;   /* the thread's */
-  struct thread thread;
-  _Atomic bool stop;            /* quit or give_up: do not open it any more */
-
-  struct mutex lock;
-  struct cond wake;             /* for the thread */
-  struct cond online;           /* for requests */
-
-  /* Protected by lock. */
-  struct target *target;        /* NULL: no session */
-  bool lost;                    /* it has ended; not freed yet */
-  int lost_err;
-  unsigned users;               /* requests on it */
-  uint64_t session;             /* how many have been lost */
-  uint64_t reconnects;          /* how many have been made after that */
-
-  /* Acknowledgements of this session, and how many of them a good flush has
-   * covered.  The first stands for those of the sessions before that none has.
-   */
-  uint64_t acked, flushed;
-
-  /* How often something acknowledged may have been lost, and up to which of
-   * them a client's flush, or FUA, has failed for it.
-   */
-  uint64_t forgotten, told, told_fua;
-
-  /* A flush has failed, which was told then.  What it should have made durable
-   * may never be, and be gone after any later loss.
-   */
-  bool limbo;
-  uint64_t noted;               /* ... and up to which `changed` has */
-  bool quit, give_up;
-};
+/* What a flush may take, in time-outs: a server may have a large cache. */
+#define FLUSH_TIMES 10
 
 static struct pivoted *
 of (struct source *s)
 {
   return (struct pivoted *) s;
-}
-
-/*-- the session --------------------------------------------------------*/
-
-static void
-lost_locked (struct pivoted *p, int err)
-{
-  if (p->lost || !p->target)
-    return;
-  p->lost = true;
-  p->lost_err = err;
-  p->session++;
-  if (p->acked > p->flushed)
-    p->forgotten++;
-  /* The server may have it in its cache still, and lose it the next time. */
-  p->acked = p->acked > p->flushed;
-  p->flushed = 0;
-  cond_signal (&p->wake);
-}
-
-void
-pivoted_lost (struct pivoted *p, struct target *t, int err)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
-
-  if (p->target == t)
-    lost_locked (p, err);
-}
-
-/* A session to use, or NULL after the time-out. */
-static struct target *
-get_target (struct pivoted *p, uint64_t deadline_ns)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
-  struct clock *clock = p->config.clock;
-
-  while (!p->target || p->lost)
-    if (p->give_up ||
-        clock->wait_until (clock, &p->online, &p->lock, deadline_ns) < 0)
-      if (!p->target || p->lost)
-        return NULL;
-  p->users++;
-  return p->target;
-}
-
-/* change: a write or a zero; durable: nothing remains to be flushed of it when
- * it is acknowledged.
- */
-static void
-put_target (struct pivoted *p, int result, bool change, bool durable)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
-
-  if (result == -ENOTCONN) {
-    lost_locked (p, result);
-    /* It may be in the server's cache now, be copied from there, and be lost
-     * with the next session: as if it had been acknowledged.
-     */
-    if (change && p->acked == p->flushed)
-      p->acked++;
-  }
-  else if (result == 0 && change && !durable) {
-    if (p->lost)
-      p->forgotten++;
-    p->acked++;
-  }
-  assert (p->users > 0);
-  if (--p->users == 0)
-    cond_signal (&p->wake);
-}
-
-static void
-replace_session (struct pivoted *p, struct target *old)
-{
-  struct clock *clock = p->config.clock;
-  uint64_t delay = REOPEN_MIN_NS, until;
-  struct target *target = NULL;
-  bool forgot, tell;
-  int r, err;
-
-  if (old)
-    old->ops->shutdown (old);
-  mutex_lock (&p->lock);
-  while (p->users > 0)
-    cond_wait (&p->wake, &p->lock);
-  p->target = NULL;
-  forgot = p->forgotten > p->noted || p->limbo;
-  p->noted = p->forgotten;
-  err = p->lost_err;
-  tell = old && !p->give_up;    /* else nobody has this disk any more */
-  mutex_unlock (&p->lock);
-  /* Who mirrors it must hear of it before there is anything new to read. */
-  if (tell && p->config.changed)
-    p->config.changed (p->config.opaque, err, forgot);
-  mutex_lock (&p->lock);
-  while (!p->quit && !p->give_up && !target) {
-    mutex_unlock (&p->lock);
-    if (old)
-      old->ops->free (old);
-    old = NULL;
-    r = -ENOTCONN;
-    if (p->config.reopen)
-      r = p->config.reopen (p->config.reopen_opaque, p->where, &p->facts,
-                            &p->timeout_ns, &p->stop, &target);
-    mutex_lock (&p->lock);
-    if (r == 0) {
-      p->facts.size = target->size;
-      break;
-    }
-    until = clock->now_ns (clock) + delay;
-    delay = delay * 2 < REOPEN_MAX_NS ? delay * 2 : REOPEN_MAX_NS;
-    while (!p->quit && !p->give_up &&
-           clock->wait_until (clock, &p->wake, &p->lock, until) == 0)
-      ;
-  }
-  p->target = target;
-  p->reconnects += target != NULL;
-  p->lost = false;
-  cond_broadcast (&p->online);
-  mutex_unlock (&p->lock);
-  if (old)
-    old->ops->free (old);
-  if (target && p->config.changed)
-    p->config.changed (p->config.opaque, 0, false);
-}
-
-static void
-reopen_main (void *vp)
-{
-  struct pivoted *p = vp;
-  struct target *old;
-
-  mutex_lock (&p->lock);
-  while (!p->quit) {
-    if (!p->lost) {
-      cond_wait (&p->wake, &p->lock);
-      continue;
-    }
-    old = p->target;
-    mutex_unlock (&p->lock);
-    replace_session (p, old);
-    mutex_lock (&p->lock);
-  }
-  mutex_unlock (&p->lock);
 }
 
 /*-- requests -----------------------------------------------------------*/
@@ -225,24 +31,34 @@ deadline (const struct pivoted *p)
   return clock->now_ns (clock) + p->config.timeout_ns;
 }
 
-/* Send it, once there is a session. */
+/* Send it, once there is a session.  All by one connection: another one need
+ * not see what this one has written before a flush.
+ */
 static int
-once (struct pivoted *p, struct target_req *req, uint64_t deadline_ns,
-      struct target **used)
+once (struct pivoted *p, struct target_req *req, uint64_t deadline_ns)
 {
-  struct target *t = get_target (p, deadline_ns);
+  struct target *t;
+  struct user user;
   int r;
 
-  *used = t;
-  if (!t)
+  if (!pivoted_begin_use (p, &user, req->op, deadline_ns, 1))
     return -EIO;
+  t = user.target;
   if (!t->can_fua)
     req->flags &= ~(unsigned) LEG_FUA;
   t->ops->submit (t, req);
   r = t->ops->wait (t, req);
-  put_target (p, r, req->op != TARGET_READ && req->op != TARGET_FLUSH,
-              req->flags & LEG_FUA);
+  pivoted_end_use (p, &user, r, req->flags & LEG_FUA);
   return r;
+}
+
+/* Again after a loss, as long as there is time. */
+static bool
+may_repeat (struct pivoted *p, int r, uint64_t deadline_ns)
+{
+  struct clock *clock = p->config.clock;
+
+  return r == -ENOTCONN && clock->now_ns (clock) < deadline_ns;
 }
 
 static int
@@ -251,29 +67,28 @@ pivoted_pread (struct source *s, void *buf, uint32_t count, uint64_t offset)
   struct pivoted *p = of (s);
   uint64_t until = deadline (p);
   struct target_req req;
-  struct target *t;
   int r;
 
   do {
     req = (struct target_req) {
-      .op = TARGET_READ, .lane = LANE_TEE, .buf = buf, .count = count,
+      .op = TARGET_READ, .lane = LANE_ONE, .buf = buf, .count = count,
       .offset = offset,
     };
-    r = once (p, &req, until, &t);
-  } while (r == -ENOTCONN);
-  return r;
+    r = once (p, &req, until);
+  } while (may_repeat (p, r, until));
+  return r == -ENOTCONN ? -EIO : r;
 }
 
 /* Flush the session that there is, or the next one. */
 static int
 flush_session (struct pivoted *p, uint64_t deadline_ns)
 {
-  struct target_req req = { .op = TARGET_FLUSH, .lane = LANE_TEE };
-  struct target *t = get_target (p, deadline_ns);
+  struct target_req req = { .op = TARGET_FLUSH, .lane = LANE_ONE };
   uint64_t acked, session;
+  struct user user;
   int r;
 
-  if (!t)
+  if (!pivoted_begin_use (p, &user, req.op, deadline_ns, FLUSH_TIMES))
     return -EIO;
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
@@ -282,16 +97,34 @@ flush_session (struct pivoted *p, uint64_t deadline_ns)
     acked = p->acked;
     session = p->session;
   }
-  t->ops->submit (t, &req);
-  r = t->ops->wait (t, &req);
-  put_target (p, r, false, false);
+  user.target->ops->submit (user.target, &req);
+  r = user.target->ops->wait (user.target, &req);
+  pivoted_end_use (p, &user, r, false);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
-  if (r == 0 && p->session == session && p->flushed < acked)
-    p->flushed = acked;
-  if (r < 0 && r != -ENOTCONN)
-    p->limbo = true;
+  if (r == 0 && p->session == session) {
+    if (p->flushed < acked)
+      p->flushed = acked;
+    p->before = false;
+  }
   return r;
+}
+
+static void
+begin_flush (struct pivoted *p)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
+
+  while (p->flushing)
+    cond_wait (&p->flushed_one, &p->lock);
+  p->flushing = true;
+}
+
+static void
+end_flush_locked (struct pivoted *p)
+{
+  p->flushing = false;
+  cond_signal (&p->flushed_one);
 }
 
 /* A flush that no client has asked for.  A server tells each failure once, so
@@ -300,12 +133,15 @@ flush_session (struct pivoted *p, uint64_t deadline_ns)
 static int
 flush_unasked (struct pivoted *p)
 {
-  int r = flush_session (p, deadline (p));
+  int r;
 
-  if (r < 0 && r != -ENOTCONN) {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
+  begin_flush (p);
+  r = flush_session (p, deadline (p));
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
+  if (r < 0 && r != -ENOTCONN)
     p->forgotten++;
-  }
+  end_flush_locked (p);
   return r;
 }
 
@@ -316,6 +152,7 @@ static int
 pivoted_flush (struct source *s)
 {
   struct pivoted *p = of (s);
+  const uint64_t until = deadline (p);
   uint64_t seen, told;
   int r;
 
@@ -324,9 +161,13 @@ pivoted_flush (struct source *s)
     seen = p->forgotten;
     told = p->told;
   }
-  r = flush_session (p, deadline (p));
+  begin_flush (p);
+  do
+    r = flush_session (p, until);
+  while (may_repeat (p, r, until));
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
+  end_flush_locked (p);
   if (p->forgotten > told)
     r = -EIO;
   if (r < 0 && p->told < seen)
@@ -352,23 +193,44 @@ end_fua (struct pivoted *p, int r)
   return -EIO;
 }
 
+/* With the range locked, widened to the greatest block there is: the block is
+ * the session's, and the next one's may be another.  One that is not of whole
+ * blocks is done by reading and writing; if it is cut off it may still write back
+ * what the rest of the block was like.
+ */
+static int
+change_blocks (struct pivoted *p, struct target_req *req, uint64_t until)
+{
+  const struct range range = { req->offset, req->offset + req->count };
+  struct haunted *h = calloc (1, sizeof *h);
+  int r;
+
+  if (!h)
+    return -ENOMEM;
+  rangelock_lock (p->locks, &h->lk,
+                  range_outer (range, TARGET_MAX_BLOCK, p->config.size));
+  /* The end does not wait for blocks in doubt. */
+  r = atomic_load (&p->stop) ? -EIO : once (p, req, until);
+  if (r == -ENOTCONN && p->config.suspect_ns > 0 &&
+      range_len (range_outer (range, p->source.block, p->config.size)) !=
+      req->count) {
+    pivoted_haunt (p, h);
+    return r;
+  }
+  rangelock_unlock (p->locks, &h->lk);
+  free (h);
+  return r;
+}
+
 /* A write or a zero. */
 static int
 change (struct pivoted *p, struct target_req *req)
 {
-  const bool fua = req->flags & LEG_FUA, locked = p->source.block > 1;
+  const bool fua = req->flags & LEG_FUA;
   const uint64_t until = deadline (p);  /* not longer for who queues first */
-  struct range range = { req->offset, req->offset + req->count };
-  struct rangelock lk;
-  struct target *t;
-  int r;
+  int r = p->source.block > 1 ? change_blocks (p, req, until)
+    : once (p, req, until);
 
-  if (locked)
-    rangelock_lock (p->locks, &lk, range_outer (range, TARGET_MAX_BLOCK,
-                                                p->config.size));
-  r = once (p, req, until, &t);
-  if (locked)
-    rangelock_unlock (p->locks, &lk);
   if (r == 0 && fua && !(req->flags & LEG_FUA))
     r = flush_unasked (p);
   if (fua)
@@ -381,7 +243,7 @@ pivoted_pwrite (struct source *s, const void *buf, uint32_t count,
                 uint64_t offset, unsigned flags)
 {
   struct target_req req = {
-    .op = TARGET_WRITE, .lane = LANE_TEE, .flags = flags & LEG_FUA,
+    .op = TARGET_WRITE, .lane = LANE_ONE, .flags = flags & LEG_FUA,
     .buf = (void *) buf, .count = count, .offset = offset,
   };
 
@@ -393,7 +255,7 @@ pivoted_zero (struct source *s, uint32_t count, uint64_t offset,
               unsigned flags)
 {
   struct target_req req = {
-    .op = TARGET_ZERO, .lane = LANE_TEE,
+    .op = TARGET_ZERO, .lane = LANE_ONE,
     .flags = flags & (LEG_FUA | LEG_MAY_TRIM), .count = count,
     .offset = offset,
   };
@@ -420,28 +282,71 @@ pivoted_trim (struct source *s, uint32_t count, uint64_t offset,
   return flags & LEG_FUA ? end_fua (p, flush_unasked (p)) : 0;
 }
 
+/* Pieces that are told when the session is not used any more: what is done with
+ * them may take long, and may need this disk itself.
+ */
+#define PIECES 64
+
+struct pieces {
+  unsigned n;
+  struct {
+    struct range range;
+    enum extent_kind kind;
+  } piece[PIECES];
+};
+
+static int
+add_piece (void *opaque, struct range r, enum extent_kind kind)
+{
+  struct pieces *to = opaque;
+
+  to->piece[to->n].range = r;
+  to->piece[to->n].kind = kind;
+  return ++to->n == PIECES;
+}
+
+/* Another connection may answer than the one that writes: it is sure to know of
+ * what has ended only after a flush.
+ */
+static bool
+needs_flush (struct pivoted *p)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
+  const struct target *t = p->target;
+
+  return t && t->connections > 1 && t->can_multi_conn && t->can_flush;
+}
+
+/* Ask the session; 0 or -errno. */
+static int
+get_pieces (struct pivoted *p, struct range r, struct pieces *to)
+{
+  const bool flushed = needs_flush (p) && flush_unasked (p) == 0;
+  struct target *t;
+  struct user user;
+  int ret = 0;
+
+  if (!pivoted_begin_use (p, &user, TARGET_READ, deadline (p), 1))
+    return -EIO;
+  t = user.target;
+  if (t->can_extents && (t->connections == 1 || flushed))
+    ret = t->ops->extents (t, r, add_piece, to);
+  else
+    add_piece (to, r, EXTENT_DATA);
+  pivoted_end_use (p, &user, ret < 0 ? ret : 0, false);
+  return ret < 0 ? ret : 0;
+}
+
 static int
 pivoted_extents (struct source *s, struct range r, extent_fn *fn,
                  void *opaque)
 {
-  struct pivoted *p = of (s);
-  struct target *t;
-  bool can = true;
-  int ret;
+  struct pieces pieces = { .n = 0 };
+  unsigned i;
+  int ret = get_pieces (of (s), r, &pieces);
 
-  /* Another connection may answer than those that write: it is sure to know
-   * of what has ended only after a flush.
-   */
-  if (p->several)
-    can = p->coherent && flush_unasked (p) == 0;
-  t = get_target (p, deadline (p));
-  if (!t)
-    return -EIO;
-  if (can && t->can_extents)
-    ret = t->ops->extents (t, r, fn, opaque);
-  else
-    ret = fn (opaque, r, EXTENT_DATA);
-  put_target (p, ret == -ENOTCONN ? ret : 0, false, false);
+  for (i = 0; ret == 0 && i < pieces.n; ++i)
+    ret = fn (opaque, pieces.piece[i].range, pieces.piece[i].kind);
   return ret;
 }
 
@@ -467,19 +372,17 @@ describe (struct pivoted *p, struct target *target)
     .can_flush = p->config.can_flush, .can_extents = true,
   };
   p->target = target;
+  p->before = p->config.restarted;
   p->facts.size = target ? target->size : p->config.disk_size;
   p->facts.block = target ? target->block : TARGET_MAX_BLOCK;
   if (!target) {
     p->acked = !p->config.can_flush;
-    p->several = true;
     p->lost = true;             /* the thread opens it */
     return;
   }
   p->source.block = target->block;
   p->source.can_flush = target->can_flush;
   p->acked = !target->can_flush;        /* nobody could flush what is there */
-  p->several = target->connections > 1;
-  p->coherent = target->can_multi_conn && target->can_flush;
 }
 
 struct pivoted *
@@ -505,9 +408,11 @@ pivoted_new (const struct pivoted_config *config, struct target *target,
   mutex_init (&p->lock);
   cond_init (&p->wake);
   cond_init (&p->online);
-  *err = thread_start (&p->thread, "mirror-reopen", reopen_main, p);
+  cond_init (&p->flushed_one);
+  *err = thread_start (&p->thread, "mirror-reopen", pivoted_main, p);
   if (*err < 0) {
     p->target = NULL;
+    cond_destroy (&p->flushed_one);
     cond_destroy (&p->online);
     cond_destroy (&p->wake);
     mutex_destroy (&p->lock);
@@ -530,9 +435,13 @@ pivoted_free (struct pivoted *p)
   cond_signal (&p->wake);
   mutex_unlock (&p->lock);
   thread_join (&p->thread);
-  assert (p->users == 0);
+  assert (!p->users);
   if (p->target)
     p->target->ops->free (p->target);
+  mutex_lock (&p->lock);
+  pivoted_exorcise_locked (p, true);
+  mutex_unlock (&p->lock);
+  cond_destroy (&p->flushed_one);
   cond_destroy (&p->online);
   cond_destroy (&p->wake);
   mutex_destroy (&p->lock);
@@ -579,6 +488,7 @@ pivoted_give_up (struct pivoted *p)
 
   p->give_up = true;
   atomic_store (&p->stop, true);
+  pivoted_exorcise_locked (p, true);
   cond_broadcast (&p->online);
   cond_signal (&p->wake);
 }

@@ -11,9 +11,14 @@
  * If its session is lost it is opened again, for ever.  Meanwhile requests
  * wait for it, at most `timeout_ns`, and fail with -EIO after that.  A write
  * that was under way fails at once: nobody knows what has become of it, and to
- * send it again while the old one may still arrive would be worse.  A read is
- * sent again.  If anything was not flushed when the session was lost, the next
- * flush or FUA fails, since it cannot promise what it should.
+ * send it again while the old one may still arrive would be worse; where it
+ * would also undo what others write to the same block, these wait for as long as
+ * that may be.  A read is sent again, and so is a flush.  If anything was not flushed when the session
+ * was lost, the next flush or FUA fails, since it cannot promise what it should.
+ *
+ * A session counts as lost, too, when a request has had no reply for
+ * `timeout_ns`; a flush may take ten times as long, since the server may have
+ * a lot to write.
  *
  * Thread-safe.
  */
@@ -38,7 +43,11 @@ struct pivoted_facts {
 struct pivoted_config {
   struct clock *clock;
   uint64_t size;                /* of the disk, at most the target's; bytes */
-  uint64_t timeout_ns;          /* how long a request waits for a session */
+  uint64_t timeout_ns;          /* how long a request waits for a session,
+                                 * and then for its reply */
+  uint64_t suspect_ns;          /* how long a request without a reply may still
+                                 * be carried out */
+  bool restarted;               /* another process has used it before */
   bool can_flush;               /* what is taken for granted without one */
   uint64_t disk_size;           /* ... and the export's size; 0: any */
 
@@ -91,5 +100,10 @@ extern uint64_t pivoted_reconnects (struct pivoted *p);
  * needed.
  */
 extern void pivoted_give_up (struct pivoted *p);
+
+/* And requests that wait for a reply fail, too: end the session.  Only after
+ * the former.
+ */
+extern void pivoted_cut (struct pivoted *p);
 
 #endif /* MIRROR_PIVOTED_H */

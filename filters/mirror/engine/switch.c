@@ -81,6 +81,11 @@ flush_main (void *vp)
     target = flusher_wait (p->flusher, &w);
     waits_end (p->waits, &wait);
   }
+  /* What it was about is dirty now.  If the switch has given up meanwhile
+   * nobody else says so; and the job stays as it is.
+   */
+  if (target < 0)
+    p->work (p->opaque);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
   job->flush.source = source;
@@ -316,17 +321,19 @@ reopen (void *opaque, const char *where, const struct pivoted_facts *was,
 }
 
 struct pivoted *
-switch_new_disk (struct mirror *m, const char *where, uint64_t size,
-                 uint64_t timeout_ns, struct target *target, int *err)
+switch_new_disk (struct mirror *m, const struct pivoted_config *config,
+                 struct target *target, int *err)
 {
-  const struct pivoted_config config = {
-    .clock = m->config.clock, .size = m->config.size,
-    .timeout_ns = timeout_ns, .can_flush = m->config.told_flush,
-    .disk_size = size, .reopen = reopen, .reopen_opaque = m, .where = where,
-    .changed = on_pivoted_changed, .opaque = m,
-  };
+  struct pivoted_config c = *config;
 
-  return pivoted_new (&config, target, err);
+  c.clock = m->config.clock;
+  c.size = m->config.size;
+  c.can_flush = m->config.told_flush;
+  c.reopen = reopen;
+  c.reopen_opaque = m;
+  c.changed = on_pivoted_changed;
+  c.opaque = m;
+  return pivoted_new (&c, target, err);
 }
 
 /* Write the commit record.  Who cancels meanwhile comes too late, unless it
@@ -356,7 +363,9 @@ commit (struct job *job, bool *durable, const char **why)
   FAILPOINT ("pivot-committed");
   intent_get_status (m->intent, &st);
   *durable = r == 0 && !st.gone;
-  *why = "the commit record could not be written to the intent file";
+  *why = r == -ESTALE || r == -ENOENT
+    ? "the intent file has been removed or replaced"
+    : "the commit record could not be written to the intent file";
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   job->committing = false;
@@ -375,6 +384,11 @@ give_target (struct job *job, const char **why)
   struct mirror *m = job->m;
   struct target *target = job->pair.target;
   struct pivoted *p;
+  const struct pivoted_config disk = {
+    .where = job->where, .disk_size = target->size,
+    .timeout_ns = atomic_load (&job->timeout_ns),
+    .suspect_ns = job->pair.suspect_ns,
+  };
   bool durable;
   int r = 0;
 
@@ -382,8 +396,7 @@ give_target (struct job *job, const char **why)
   *why = "told to by a failpoint";
   if (r < 0)
     return r;
-  p = switch_new_disk (m, job->where, target->size,
-                       atomic_load (&job->timeout_ns), target, &r);
+  p = switch_new_disk (m, &disk, target, &r);
   *why = "out of memory or threads";
   if (!p)
     return r;

@@ -24,10 +24,11 @@
  */
 extern bool switch_try (struct job *job, enum halt_kind kind);
 
-/* A disk for clients; see pivoted.h. */
-extern struct pivoted *switch_new_disk (struct mirror *m, const char *where,
-                                        uint64_t size,
-                                        uint64_t timeout_ns,
+/* A disk for clients; see pivoted.h.  Of *config are taken where, disk_size,
+ * timeout_ns, suspect_ns and restarted; the rest is m's.
+ */
+extern struct pivoted *switch_new_disk (struct mirror *m,
+                                        const struct pivoted_config *config,
                                         struct target *target, int *err);
 
 /* Join the thread of a flush that came too late. */
