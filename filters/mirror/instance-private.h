@@ -49,13 +49,15 @@ struct instance {
   struct eventlog eventlog;
 
   struct mutex lock;
-  struct cond wake;             /* ending or closed has changed */
+  struct cond wake;             /* one of the following has changed */
 
   /* Protected by lock. */
-  bool have_watcher, have_quitter, ending;
+  bool have_watcher, have_quitter, have_flusher;
+  bool ending, ended;           /* instance_free has begun; is about to end */
   bool closed;                  /* the engine has been shut down */
+  bool flushed;                 /* the source, for the last time */
   bool taking_file;             /* blockdev-mirror takes an intent file */
-  struct thread watcher, quitter;
+  struct thread watcher, quitter, flusher;
   char *target_uri;             /* of the job, without secrets */
   char *disk_uri;               /* of the clients' disk after a pivot, all */
   char *file;                   /* path of the intent file, or NULL */
@@ -127,7 +129,12 @@ extern int instance_start_watcher (struct instance *in);
 
 extern void instance_quit (struct instance *in);
 
-/* The threads of the above end; the control socket's have. */
+/* The engine is shut down, if it must be, and the source flushed; the control
+ * socket's threads have ended.
+ */
+extern void instance_wind_up (struct instance *in);
+
+/* Nothing is left that could hang; the thread that watches that ends. */
 extern void instance_join (struct instance *in);
 
 #endif /* MIRROR_INSTANCE_PRIVATE_H */

@@ -293,7 +293,7 @@ instance_free (struct instance *in)
   /* The threads that use the mirror and the source end before these do. */
   if (in->control)
     control_stop (in->control);
-  instance_join (in);
+  instance_wind_up (in);
   mirror_free (in->mirror);
   if (in->first_target)
     in->first_target->ops->free (in->first_target);
@@ -307,6 +307,7 @@ instance_free (struct instance *in)
     in->next->finalize (in->next);
     nbdkit_next_context_close (in->next);
   }
+  instance_join (in);
   free (in->target_uri);
   free (in->disk_uri);
   free (in->file);

@@ -153,6 +153,7 @@ func_tests = \
 	tests/func/test-control-hung.py \
 	tests/func/test-copy-mode-auto.py \
 	tests/func/test-docs-examples.py \
+	tests/func/test-end-flushes.py \
 	tests/func/test-failpoints.py \
 	tests/func/test-exit-status.py \
 	tests/func/test-fio-verify.sh \

@@ -49,8 +49,10 @@ world_pivot (struct world *w)
   world_point (w);
   w->features = w->latest;
   w->disk_suspect_ns = w->suspect_ns;
-  for (ft = w->targets; ft; ft = ft->next)
+  for (ft = w->targets; ft; ft = ft->next) {
     ft->serving = ft->image == w->disk;
+    w->disk_losses += ft->serving && (ft->lost || ft->down);
+  }
   memset (w->dropped, 0, sizeof w->dropped);
   w->power_was_cut = w->drop_untold = false;
   if (ghosts_pending (w) > 0 || w->nr_ghosts > 0)

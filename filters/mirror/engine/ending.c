@@ -87,6 +87,33 @@ close_job (struct mirror *m, uint64_t deadline_ns)
   return true;
 }
 
+/* Requests that are under way end, as far as they must: who waits for the clients'
+ * disk is not to wait for one that hangs.  false: not all have.
+ */
+static bool
+leave_gate (struct mirror *m, uint64_t deadline_ns)
+{
+  if (!m->intent && !mirror_pivoted (m))
+    return false;               /* nobody needs to know */
+  if (gate_flush (m->gate, m->config.clock, deadline_ns) == 0)
+    return true;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+  if (m->pivoted)
+    pivoted_cut (m->pivoted);
+  return false;
+}
+
+int
+mirror_flush_disk (struct mirror *m, struct source *source)
+{
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+    if (m->pivoted)
+      source = pivoted_source (m->pivoted);
+  }
+  return source->can_flush ? source->ops->flush (source) : 0;
+}
+
 void
 mirror_shutdown (struct mirror *m, uint64_t ns)
 {
@@ -104,7 +131,7 @@ mirror_shutdown (struct mirror *m, uint64_t ns)
     if (m->job)
       cond_signal (&m->job->wake);
   }
-  in_order = m->intent && gate_flush (m->gate, clock, deadline_ns) == 0 &&
+  in_order = leave_gate (m, deadline_ns) && m->intent &&
     close_job (m, deadline_ns);
   mirror_interrupt (m);
   if (!m->intent)

@@ -170,6 +170,11 @@ extern int mirror_zero (struct mirror *m, struct source *source,
 extern int mirror_trim (struct mirror *m, struct source *source,
                         uint32_t count, uint64_t offset, unsigned flags);
 extern int mirror_flush (struct mirror *m, struct source *source);
+
+/* At the end, when nobody changes anything any more: the disk that clients have,
+ * whatever holds requests up.
+ */
+extern int mirror_flush_disk (struct mirror *m, struct source *source);
 extern int mirror_pread (struct mirror *m, struct source *source, void *buf,
                          uint32_t count, uint64_t offset);
 

@@ -88,7 +88,8 @@ flush_session (struct pivoted *p, uint64_t deadline_ns)
   struct user user;
   int r;
 
-  if (!pivoted_begin_use (p, &user, req.op, deadline_ns, FLUSH_TIMES))
+  if (!pivoted_begin_use (p, &user, req.op, deadline_ns,
+                          atomic_load (&p->stop) ? 1 : FLUSH_TIMES))
     return -EIO;
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
