@@ -37,8 +37,11 @@ struct control_ops {
   /* The values that blockdev-mirror's arguments default to. */
   const struct params *(*defaults) (void *opaque);
 
-  /* The target's URI without secrets, "" if none; a copy, the caller frees. */
+  /* The URI, without secrets, of the latest job's target, or of the disk that
+   * clients have been moved to; "" if none.  A copy, the caller frees.
+   */
   char *(*target_uri) (void *opaque);
+  char *(*disk_uri) (void *opaque);
 
   /* The path of the intent file, likewise. */
   char *(*bitmap_file) (void *opaque);

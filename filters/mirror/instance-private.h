@@ -58,7 +58,7 @@ struct instance {
   bool flushed;                 /* the source, for the last time */
   bool taking_file;             /* blockdev-mirror takes an intent file */
   struct thread watcher, quitter, flusher;
-  char *target_uri;             /* of the job, without secrets */
+  char *target_uri;             /* of the latest job, without secrets */
   char *disk_uri;               /* of the clients' disk after a pivot, all */
   char *file;                   /* path of the intent file, or NULL */
 };

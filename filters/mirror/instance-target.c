@@ -273,7 +273,7 @@ instance_start_pivoted (struct instance *in, const char *uri,
 {
   const struct params *p = &in->keys->params;
   CLEANUP_FREE char *where = where_is (p, uri);
-  char *public = target_public_uri (uri);
+  CLEANUP_FREE char *public = target_public_uri (uri);
   int r = where && public ? instance_start_watcher (in) : -ENOMEM;
 
   if (r == 0 && target)
@@ -287,13 +287,8 @@ instance_start_pivoted (struct instance *in, const char *uri,
               public ? public : "the disk", error_text (-r));
     if (target)
       target->ops->free (target);
-    free (public);
-    return r;
   }
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
-  free (in->target_uri);
-  in->target_uri = public;
-  return 0;
+  return r;
 }
 
 bool

@@ -55,6 +55,15 @@ control_target_uri (void *opaque)
 }
 
 static char *
+control_disk_uri (void *opaque)
+{
+  struct instance *in = opaque;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+
+  return in->disk_uri ? target_public_uri (in->disk_uri) : strdup ("");
+}
+
+static char *
 control_bitmap_file (void *opaque)
 {
   struct instance *in = opaque;
@@ -103,6 +112,7 @@ static const struct control_ops control_ops = {
   .start = instance_control_start,
   .defaults = control_defaults,
   .target_uri = control_target_uri,
+  .disk_uri = control_disk_uri,
   .bitmap_file = control_bitmap_file,
   .clients = control_clients,
   .source_size = control_source_size,

@@ -212,7 +212,7 @@ query_block_jobs (struct control *c)
 /* query-mirror, target */
 #define MIRROR_TARGET                                                   \
   FIELD ("state", TEXT (target_state (st)))                             \
-  FIELD ("uri", target_uri (c))                                         \
+  FIELD ("uri", target_uri (c, st))                                     \
   FIELD ("reason", st->target_reason[0] ? TEXT (st->target_reason)      \
          : json_null ())                                                \
   FIELD ("reconnects", NUMBER (st->reconnects))                         \
@@ -373,10 +373,15 @@ target_state (const struct mirror_status *st)
   return "none";
 }
 
+/* Of what the state is told of.  Who believes it may delete another disk: a
+ * mirror from the clients' disk to a third one that has ended must not hide
+ * where their disk is.
+ */
 static json_t *
-target_uri (struct control *c)
+target_uri (struct control *c, const struct mirror_status *st)
 {
-  CLEANUP_FREE char *uri = c->ops->target_uri (c->opaque);
+  CLEANUP_FREE char *uri = !has_target (st) && st->pivoted
+    ? c->ops->disk_uri (c->opaque) : c->ops->target_uri (c->opaque);
 
   if (uri == NULL)
     return NULL;

@@ -45,6 +45,7 @@ def pivoted(t):
         with t.qmp() as q:
             m = q.mirror()
             assert m["pivoted"] and m["target"]["state"] == "pivoted", m
+            assert m["target"]["uri"] == p.target, m
             assert m["source"]["size"] == SIZE
         p.stop()
     with open(p.source, "rb") as f:
@@ -167,10 +168,20 @@ def mirror_after_pivot(t):
         p.start(*more)
         p.said("the mirror from there to")
         p.resumed(4 * REGION)
+        with t.qmp(timeout=WAIT) as q:
+            assert q.mirror()["target"]["uri"] == t.uri("third"), q.mirror()
         assert p.read(5, 3 * REGION) == b"again"
         p.write(b"again", 3 * REGION)
         p.stop()
     p.equal("third", t.path("target.img"))
+    # The clients' disk is where it was, also when that mirror is no more.
+    p.start()
+    with t.qmp(timeout=WAIT) as q:
+        p.ready(q)
+        t.cancel(q)
+        target = q.mirror()["target"]
+        assert (target["state"], target["uri"]) == ("pivoted", p.target), target
+    p.stop()
 
 
 TESTS = (pivoted, pivoted_refuse, pivoted_source, pivoted_unreachable,

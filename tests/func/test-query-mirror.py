@@ -245,6 +245,50 @@ def check_stuck(t):
     t.stop("bad")
 
 
+def ends_by(how, qmp, t):
+    """End the job, so that it is gone."""
+    if how == "cancelled":
+        t.cancel(qmp)
+        return
+    if how == "completed":
+        qmp.wait(lambda q: q.job()["ready"], 60 * SLOW)
+        qmp.command("block-job-cancel", device="mirror")        # detach
+    else:
+        t.kill("other")
+    qmp.wait(lambda q: q.job() is None, 60 * SLOW)
+
+
+def check_disk(t):
+    """After a pivot the disk that is named is the clients', whatever other
+    mirrors have come to."""
+    t.nbdkit("first", "memory", "4M")
+    t.mirror("data", "1*65536", "size=4M")
+    with t.qmp() as qmp:
+        start(qmp, t.uri("first"), auto_dismiss=False)
+        qmp.wait(lambda q: q.job()["ready"], 60 * SLOW)
+        qmp.command("block-job-complete", device="mirror")
+        qmp.wait(lambda q: q.job()["status"] == "concluded", 60 * SLOW)
+        target = qmp.mirror()["target"]
+        assert (target["state"], target["uri"]) == \
+            ("pivoted", t.uri("first")), target
+        qmp.command("job-dismiss", id="mirror")
+        for how in ("cancelled", "completed", "failed"):
+            t.nbdkit("other", "memory", "4M")
+            start(qmp, t.uri("other"), on_target_error="report")
+            target = qmp.mirror()["target"]
+            assert (target["state"], target["uri"]) == \
+                ("online", t.uri("other")), target
+            ends_by(how, qmp, t)
+            m = qmp.mirror()
+            assert m["last-job"]["end"] == how, m
+            assert (m["target"]["state"], m["target"]["uri"]) == \
+                ("pivoted", t.uri("first")), m
+            if how != "failed":
+                t.stop("other")
+    t.stop("proxy")
+    t.stop("first")
+
+
 with Test() as test:
     test.nbdkit("target", "memory", "64M")
     test.mirror("data", "1*67108864", "size=64M")
@@ -253,3 +297,5 @@ with Test() as test:
     check_counters_under_load(test)
     check_offline(test)
     check_stuck(test)
+    test.stop("proxy")
+    check_disk(test)

@@ -255,6 +255,7 @@ op_bitmap_file (void *opaque)
 
 static const struct control_ops control_ops = {
   .start = op_start, .defaults = op_defaults, .target_uri = op_target_uri,
+  .disk_uri = op_target_uri,
   .bitmap_file = op_bitmap_file,
   .clients = op_clients, .source_size = op_source_size,
   .source_flags = op_source_flags, .quit = op_quit,
