@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* nbdmirror metrics: query-mirror as OpenMetrics 1.0 text.
  *
- * One table, one family a line.  What belongs to a job is left out while there
- * is none: a counter that went back to 0 would look like a restart.
+ * One table, one family a line.  What tells how a job is now is left out while
+ * there is none.  Counters are left out only before the first job: one that
+ * went back to 0, or away, as soon as its job has ended would hide what that
+ * did last.
  */
 
 #include <config.h>
@@ -28,7 +30,7 @@ enum kind {
 
 static const struct family {
   enum kind kind;
-  bool job;                     /* only with a job */
+  bool job;                     /* only with a job; a counter: or after it */
   const char *name, *unit;
   const char *from, *key;       /* object in query-mirror or NULL; member */
   const char *help;
@@ -108,10 +110,24 @@ head (const char *name, const char *type, const char *unit, const char *help)
   printf ("# HELP " PREFIX "%s %s.\n", name, help);
 }
 
+/* Of a job that has ended query-mirror has the counters where they were, but
+ * for those of the job itself.
+ */
+static json_t *
+object_of (const struct family *f, json_t *mirror)
+{
+  json_t *object = f->from ? json_object_get (mirror, f->from) : mirror;
+
+  if (f->kind == COUNTER && f->from && strcmp (f->from, "job") == 0 &&
+      !look_is_there (object))
+    object = json_object_get (mirror, "last-job");
+  return object;
+}
+
 static void
 print_family (const struct family *f, json_t *mirror)
 {
-  json_t *object = f->from ? json_object_get (mirror, f->from) : mirror;
+  json_t *object = object_of (f, mirror);
   json_t *value = json_object_get (object, f->key);
 
   if (!look_is_there (value))
@@ -204,10 +220,13 @@ print_metrics (json_t *mirror)
   json_t *job = json_object_get (mirror, "job");
   json_t *bitmap = json_object_get (mirror, "bitmap");
   const bool have_job = look_is_there (job);
+  const bool counted = have_job ||
+    look_is_there (json_object_get (mirror, "last-job"));
   size_t i;
 
   for (i = 0; i < sizeof families / sizeof families[0]; i++)
-    if (have_job || !families[i].job)
+    if (have_job || !families[i].job ||
+        (counted && families[i].kind == COUNTER))
       print_family (&families[i], mirror);
   print_states ("convergence", verdicts, look_word (mirror, "convergence"),
                 "How the mirror is doing");
@@ -222,8 +241,9 @@ print_metrics (json_t *mirror)
                   "The state of the job");
     print_states ("io_status", io_states, look_word (job, "io-status"),
                   "The error that has stopped the job, if it is not ok");
-    print_histograms (json_object_get (mirror, "latency"));
   }
+  if (counted)
+    print_histograms (json_object_get (mirror, "latency"));
   printf ("# EOF\n");
 }
 

@@ -67,13 +67,20 @@ def counters(families):
     return result
 
 
-def check_idle(t):
+def check_idle(t, last=None):
+    """last: the counters of the job before; None: there has been none."""
     families = scrape(t)
     assert state(families, "convergence") == "none"
     assert state(families, "target_state") == "none"
     assert value(families, "source_size_bytes") == 64 << 20
     assert value(families, "clients") == 0
-    assert not counters(families), "counters without a job"
+    now = counters(families)
+    if last is None:
+        assert not now, "counters without a job"
+    else:
+        assert set(now) == set(last), set(now) ^ set(last)
+        for name, old in last.items():
+            assert now[name] >= old, (name, old, now[name])
     assert "dirty_bytes" not in families
 
 
@@ -180,9 +187,11 @@ def check_stopped(t):
              "the job is not stopped")
     assert state(scrape(t), "io_status") == "nospace"
     assert "stopped by a full disk" in nbdmirror(t, "status")
+    before = counters(scrape(t))
     nbdmirror(t, "cancel", "--force")
     wait_for(lambda: "dirty_bytes" not in scrape(t), "the job does not end")
     t.stop("full")
+    return before
 
 
 with Test() as test:
@@ -192,9 +201,9 @@ with Test() as test:
     check_load(test)
     wait_for(lambda: value(scrape(test), "clients") == 0, "a client is left")
     check_values(test)
+    before = counters(scrape(test))
     nbdmirror(test, "cancel", "--force")
     wait_for(lambda: "dirty_bytes" not in scrape(test), "the job does not end")
-    check_idle(test)
+    check_idle(test, before)
     check_lost(test)
-    check_stopped(test)
-    check_idle(test)
+    check_idle(test, check_stopped(test))

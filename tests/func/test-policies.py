@@ -115,6 +115,9 @@ def reports(t):
             assert m["job"] is None and m["target"]["state"] == "none", m
             last = m["last-job"]
             assert (last["end"], last["error"]) == ("failed", text), last
+            e = m["last-error"]
+            assert (e["side"], e["errno"]) == ("target", error), m
+            assert m["target-errors"] > 0, m
             assert "failed: " + text in status(t), status(t)
     with t.qmp() as q:
         start(t, q, "target", "report")

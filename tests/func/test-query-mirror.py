@@ -42,11 +42,13 @@ class Watch:
         for name, h in m["latency"].items():
             assert h["buckets-us"] == [2 ** i for i in range(28)], name
             assert len(h["counts"]) == 28, name
-        if job is not None and self.last is not None and \
-           self.last["job"] is not None:
+        # They stay when a job has ended, until the next begins.
+        if self.last is not None and \
+           (job is None or self.last["job"] is not None):
             for name in COUNTERS:
                 assert m[name] >= self.last[name], name
-            assert job["offset"] >= self.last["job"]["offset"]
+            if job is not None:
+                assert job["offset"] >= self.last["job"]["offset"]
             for name, h in m["latency"].items():
                 old = self.last["latency"][name]
                 assert h["sum-us"] >= old["sum-us"], name
@@ -157,8 +159,14 @@ def check_running(t):
         assert counts(m, "write") == writes + 8, m["latency"]
         h.shutdown()
         t.cancel(qmp)
-        assert counts(w.look(), "tee") == 0 and \
+        assert counts(w.look(), "tee") == tees + 8 and \
             w.last["convergence"] == "none"
+        assert w.last["copied-bytes"] >= 64 * MB, w.last
+        # The next one begins anew.
+        start(qmp, t.uri("target"), target_is_zero=False, speed=MB)
+        m = Watch(qmp).look()
+        assert m["copied-bytes"] < 64 * MB and counts(m, "tee") == 0, m
+        t.cancel(qmp)
 
 
 def check_counters_under_load(t):
@@ -238,7 +246,15 @@ def check_stuck(t):
                 data["offset"] % (4 * MB) == 0, data
         assert len(events) < m["target-errors"], "nothing was held back"
         t.cancel(qmp)
-        assert w.look()["last-error"] is None
+        last = w.look()
+        assert last["last-error"]["op"] == "write" and \
+            last["last-error"]["time"] >= e["time"], last
+        assert last["target-errors"] >= m["target-errors"], last
+        # Until the next job begins.
+        start(qmp, t.uri("target"))
+        new = Watch(qmp).look()
+        assert new["last-error"] is None and new["target-errors"] == 0, new
+        t.cancel(qmp)
     with open(t.path("proxy.log"), encoding="utf-8") as f:
         lines = [line for line in f if "target failed at" in line]
     assert 1 <= len(lines) < m["target-errors"], lines

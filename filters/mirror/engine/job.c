@@ -18,13 +18,9 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "cleanup.h"
-#include "errtext.h"
 #include "job.h"
 #include "scan.h"
 #include "switch.h"
@@ -277,25 +273,6 @@ job_start (struct job *job)
   job_publish (job);
 }
 
-/* Keep what there is to say of a job that has ended. */
-static void
-remember_locked (struct job *job)
-{
-  struct mirror_status *last = &job->m->last;
-  const struct progress pr = job_progress (job);
-
-  memset (last, 0, sizeof *last);
-  last->last_job.set = true;
-  memcpy (last->last_job.id, job->id, sizeof job->id);
-  last->last_job.cancelled = !job->completed && job->fail_err == 0;
-  if (job->fail_err != 0)
-    snprintf (last->last_job.error, sizeof last->last_job.error, "%s",
-              error_text (-job->fail_err));
-  last->last_job.len = pr.len;
-  last->last_job.offset = pr.offset;
-  last->last_job.when = (int64_t) time (NULL);
-}
-
 /* Nothing of the job is used any more when this returns.  All that is in
  * flight ends, at the latest when the target is shut down.
  */
@@ -373,7 +350,7 @@ conclude (struct job *job)
   mutex_lock (&m->lock);
   while (job->keep && !job->dismissed && !m->closing)
     cond_wait (&job->wake, &m->lock);
-  remember_locked (job);
+  job_remember_locked (job);
   mutex_unlock (&m->lock);
   job_set_status (job, JOB_NULL);
 

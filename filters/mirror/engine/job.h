@@ -198,7 +198,13 @@ struct mirror {
   bool left_late;               /* of the job before, or of the process before,
                                  * something may still arrive at a leg */
   char disk_reason[MIRROR_REASON_MAX];  /* of the state of pivoted */
-  struct mirror_status last;    /* last_job only */
+  struct {                      /* of the job that ended last */
+    struct mirror_counters counters;
+    unsigned reconnects;
+    struct mirror_error error;
+    struct latency_counts latency[LATENCY_KINDS];
+    struct mirror_last_job job;
+  } last;
 };
 
 /* Allocate everything, start the copiers (not running yet).  Does not take
@@ -308,6 +314,13 @@ extern void job_abort (struct job *job);
 
 /* The intent file says how the job ends; nothing need be recorded then. */
 extern int job_record_end (struct job *job, enum intent_state state);
+
+/*-- status.c -----------------------------------------------------------*/
+
+/* The job has ended: keep what is told of it until the next.  Under
+ * mirror.lock.
+ */
+extern void job_remember_locked (struct job *job);
 
 /*-- job-tidy.c ---------------------------------------------------------*/
 

@@ -325,7 +325,10 @@ extern int mirror_wait_idle (struct mirror *m, uint64_t deadline_ns);
 
 /*-- what is going on ---------------------------------------------------*/
 
-struct mirror_counters {        /* since the job began; never fall */
+/* Since the job began; never fall.  Without a job those of the last one stay
+ * until the next begins.
+ */
+struct mirror_counters {
   uint64_t copied_bytes;        /* read from the source, written to target */
   uint64_t zeroed_bytes;        /* background zero requests to the target */
   uint64_t teed_bytes;          /* client writes and zeroes sent to both */
@@ -347,11 +350,22 @@ struct mirror_error {
 
 #define JOB_ID_MAX 255
 
+/* The job that ended last. */
+struct mirror_last_job {
+  bool set;                     /* there has been one */
+  char id[JOB_ID_MAX + 1];
+  char error[128];              /* why it has failed; "" = it has not */
+  bool cancelled;
+  uint64_t len, offset;
+  int64_t when;                 /* end, seconds since the epoch */
+};
+
 struct mirror_status {
   bool pivoted, held, fenced;
   bool pivoted_online;
   uint64_t reconnects;          /* to the job's target, else to the one that
-                                 * clients were moved to */
+                                 * clients were moved to, else to the last
+                                 * job's */
   bool have_job;
   char id[JOB_ID_MAX + 1];
   enum job_status status;
@@ -375,20 +389,12 @@ struct mirror_status {
   bool target_flush, target_fua, target_zero, target_extents,
     target_multi_conn;
   struct mirror_counters counters;
-  struct mirror_error last_error;
+  struct mirror_error last_error;       /* as the counters */
   struct mirror_verify_status verify;
   bool have_intent;
   struct intent_status intent;
 
-  /* The job before: status null until one has ended. */
-  struct {
-    bool set;
-    char id[JOB_ID_MAX + 1];
-    char error[128];            /* why it has failed; "" = it has not */
-    bool cancelled;
-    uint64_t len, offset;
-    int64_t when;               /* end, seconds since the epoch */
-  } last_job;
+  struct mirror_last_job last_job;
 };
 
 extern void mirror_get_status (struct mirror *m, struct mirror_status *st);
@@ -399,7 +405,7 @@ struct mirror_report {
   struct rates_result rates;
   enum verdict verdict;
   int64_t eta;                  /* seconds, or -1: see verdict.h */
-  struct latency_counts latency[LATENCY_KINDS]; /* 0 without a job */
+  struct latency_counts latency[LATENCY_KINDS]; /* as the counters */
 };
 
 extern void mirror_get_report (struct mirror *m, struct mirror_report *report);

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "errtext.h"
@@ -57,7 +58,9 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   struct progress pr;
 
   memset (st, 0, sizeof *st);
-  st->last_job = m->last.last_job;
+  st->last_job = m->last.job;
+  st->last_error = m->last.error;
+  st->counters = m->last.counters;
   st->held = m->hold.since_ns != 0;
   st->fenced = atomic_load (&m->refuse) & REFUSE_FENCED;
   st->have_intent = m->intent != NULL;
@@ -65,7 +68,8 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
     intent_get_status (m->intent, &st->intent);
   st->pivoted = m->pivoted != NULL;
   st->pivoted_online = m->pivoted && pivoted_online (m->pivoted);
-  st->reconnects = m->pivoted ? pivoted_reconnects (m->pivoted) : 0;
+  st->reconnects = m->pivoted ? pivoted_reconnects (m->pivoted)
+    : m->last.reconnects;
   if (m->pivoted)
     memcpy (st->target_reason, m->disk_reason, sizeof st->target_reason);
   if (!job || job->status == JOB_UNDEFINED || job->status == JOB_NULL)
@@ -102,6 +106,34 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   get_counters (job, &st->counters);
   st->last_error = job->last_error;
   verifier_status (job->verifier, &st->verify);
+}
+
+/* Keep what there is to say of a job that has ended: nothing of it counts any
+ * more.
+ */
+void
+job_remember_locked (struct job *job)
+{
+  struct mirror *m = job->m;
+  const struct progress pr = job_progress (job);
+  struct mirror_last_job *last = &m->last.job;
+  enum latency_kind kind;
+
+  memset (&m->last, 0, sizeof m->last);
+  get_counters (job, &m->last.counters);
+  m->last.reconnects = job->session.reconnects;
+  m->last.error = job->last_error;
+  for (kind = 0; kind < LATENCY_KINDS; ++kind)
+    latency_read (job->pair.latency, kind, &m->last.latency[kind]);
+  last->set = true;
+  memcpy (last->id, job->id, sizeof job->id);
+  last->cancelled = !job->completed && job->fail_err == 0;
+  if (job->fail_err != 0)
+    snprintf (last->error, sizeof last->error, "%s",
+              error_text (-job->fail_err));
+  last->len = pr.len;
+  last->offset = pr.offset;
+  last->when = (int64_t) time (NULL);
 }
 
 void
@@ -152,8 +184,10 @@ mirror_get_report (struct mirror *m, struct mirror_report *r)
   r->verdict = VERDICT_NONE;
   r->eta = -1;
   get_status_locked (m, &r->st);
-  if (!r->st.have_job)
+  if (!r->st.have_job) {
+    memcpy (r->latency, m->last.latency, sizeof r->latency);
     return;
+  }
   judge_locked (m->job, r);
   for (kind = 0; kind < LATENCY_KINDS; ++kind)
     latency_read (m->job->pair.latency, kind, &r->latency[kind]);
