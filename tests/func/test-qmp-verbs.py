@@ -6,12 +6,13 @@ answers and events, which are QEMU's; barrier and fence."""
 import errno
 import os
 import sys
+import time
 
 import nbd
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from mirrortest import SLOW, Test  # noqa: E402
+from mirrortest import SLOW, Test, wait_for  # noqa: E402
 
 SIZE = 16 << 20
 NOT_NOW = "Job 'm' in state '%s' cannot accept command verb '%s'"
@@ -169,10 +170,15 @@ def detach_and_keep(t, q):
     seen = exchange(q, "block-job-cancel", "concluded", device="m")
     assert seen[:2] == ["return", "aborting"] and \
         "BLOCK_JOB_CANCELLED" in seen, seen
+    ended = time.time()
     assert q.command("query-jobs")[0]["error"] == "Operation canceled"
     assert q.job()["error"] == "Operation canceled"
+    # It ended when it did, however long it is kept.
+    wait_for(lambda: time.time() > ended + 2, "time stands still")
     assert ask(q, "block-job-dismiss", id="m") == {}
-    assert q.mirror()["last-job"]["end"] == "cancelled"
+    last = q.mirror()["last-job"]
+    assert last["end"] == "cancelled", last
+    assert ended - 20 * SLOW < last["time"] <= ended, (last, ended)
     q.events.clear()
 
 

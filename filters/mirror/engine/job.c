@@ -19,6 +19,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "job.h"
@@ -341,6 +342,7 @@ conclude (struct job *job)
   struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
                              .target_state = job->old_target_state };
 
+  job->ended_at = (int64_t) time (NULL);
   job_event (job, &ev);
   job_progress_event (job, job->completed || job->fail_err != 0
                       ? EVENT_JOB_COMPLETED : EVENT_JOB_CANCELLED);

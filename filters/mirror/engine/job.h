@@ -140,6 +140,7 @@ struct job {
   } flush;
 
   /* The job's thread only. */
+  int64_t ended_at;             /* seconds since the epoch */
   uint64_t tidy_due_ns;
   bool synced_told;
   uint64_t settle_due_ns, settle_delay_ns;

@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cleanup.h"
 #include "errtext.h"
@@ -133,7 +132,7 @@ job_remember_locked (struct job *job)
               error_text (-job->fail_err));
   last->len = pr.len;
   last->offset = pr.offset;
-  last->when = (int64_t) time (NULL);
+  last->when = job->ended_at;   /* it may have been kept for long since */
 }
 
 void
