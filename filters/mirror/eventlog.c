@@ -25,15 +25,16 @@ eventlog_destroy (struct eventlog *l)
 }
 
 /* A target that is online for the first time is not back, and of one that is
- * lost it is of no interest how each try to connect fails, unless somebody has
- * to see to it.
+ * lost, or was never there, it is of no interest how each try to connect fails,
+ * unless somebody has to see to it.
  */
 static enum eventlog_kind
 target_kind_locked (struct eventlog *l, const struct mirror_event *ev)
 {
   const bool was_lost = l->lost;
 
-  l->lost = ev->unfit || strcmp (ev->target_state, "offline") == 0;
+  l->lost = ev->unfit || strcmp (ev->target_state, "offline") == 0 ||
+    (was_lost && strcmp (ev->target_state, "connecting") == 0);
   if (ev->unfit)
     return EVENTLOG_UNFIT;
   if (l->lost && !was_lost)

@@ -38,6 +38,8 @@ struct instance {
   struct plan plan;
   struct params first;          /* the mirror that it starts */
   struct target *first_target;  /* connected, not yet started; or NULL */
+  int first_err;                /* why not: -errno, and in words */
+  char first_why[MIRROR_REASON_MAX];
   struct target *first_disk;    /* the same, for clients after a pivot */
   struct intent_io *io;         /* the intent file, until it is the engine's */
   struct intent_head *head;     /* what it says; NULL: there was none */
@@ -72,6 +74,11 @@ extern int instance_connect (struct instance *in, const struct params *p,
 /* The same, for the disk that clients had been moved to. */
 extern int instance_connect_disk (struct instance *in, const char *uri,
                                   struct target **target, char *error);
+
+/* The reason in such an error line, without the URI, which is known to whoever
+ * asks; MIRROR_REASON_MAX bytes.
+ */
+extern void instance_explain (const char *uri, const char *error, char *why);
 
 /* A target that is not there at startup holds nobody up. */
 extern bool instance_may_come_later (const struct params *p);

@@ -56,9 +56,8 @@ instance_note_pivot (struct instance *in, const char *where)
   in->disk_uri = uri;
 }
 
-/* The reason in that line: of which URI is known to whoever asks. */
-static void
-explain (const char *uri, const char *error, char *why)
+void
+instance_explain (const char *uri, const char *error, char *why)
 {
   CLEANUP_FREE char *public = target_public_uri (uri);
 
@@ -85,7 +84,7 @@ instance_reopen (void *opaque, const char *where,
   if (r == 0)
     r = target_check (*target, in->size, MIRROR_MAX_GRANULARITY, error);
   if (error[0])
-    explain (uri, error, why);
+    instance_explain (uri, error, why);
   if (r < 0 && (connected || target_is_unfit (r)))
     r = -EMEDIUMTYPE;
   if (r == 0)
@@ -123,6 +122,8 @@ instance_start_job (struct instance *in, const struct params *p,
     .granularity = p->granularity,
     .speed = p->speed,
     .buf_size = p->buf_size,
+    .absent_err = in->first_err,
+    .absent_why = in->first_why[0] ? in->first_why : NULL,
   };
   int r = target ? target_check (target, in->size, p->granularity, error) : 0;
 

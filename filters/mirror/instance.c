@@ -156,7 +156,12 @@ connect_first (struct instance *in, const char **what, char *error)
     *what = "mirror-target=";
     r = instance_connect (in, p, &in->first_target, error);
     if (target_is_unreachable (r) && instance_may_come_later (p)) {
-      nbdkit_error ("%s%s; it is tried again", *what, error);
+      in->first_err = r;
+      instance_explain (p->target, error, in->first_why);
+      nbdkit_error ("%s%s; %s", *what, error,
+                    p->on_target_error == ON_ERROR_STOP
+                    ? "the job is paused until it is resumed"
+                    : "it is tried again");
       r = 0;
     }
   }

@@ -67,6 +67,48 @@ def lost_and_found(t):
         assert m["last-job"]["end"] == "cancelled", m
 
 
+def stopped_at_start(t):
+    """By stop, nbdkit starts without its target, and waits to be told to look
+    for it."""
+    t.mirror(*FAST, "data", "1*16777216", "size=64M",
+             "mirror-target=" + t.uri("target"),
+             "mirror-on-target-error=stop",
+             "mirror-copy-mode=write-blocking", "mirror-suspect-time=0")
+    with open(t.path("proxy.log"), encoding="utf-8") as f:
+        log = f.read()
+    assert "the job is paused until it is resumed" in log and \
+        "tried again" not in log, log
+    with t.qmp() as q:
+        q.wait(lambda q: q.job()["status"] == "paused", 30 * SLOW)
+        m = q.mirror()
+        assert m["target"]["state"] == "offline", m
+        assert "No such file or directory" in m["target"]["reason"], m
+        assert t.path("target.sock") not in m["target"]["reason"], m
+        assert m["convergence"] == "offline", m
+        assert m["job"]["io-status"] == q.job()["io-status"] == "failed", m
+        e = m["last-error"]
+        assert (e["side"], e["op"], e["errno"]) == ("target", "connect", 2), m
+        assert "stopped by an error" in status(t), status(t)
+        with open(t.path("proxy.log"), encoding="utf-8") as f:
+            assert "mirror: target offline: " in f.read()
+
+        # Told to look, and in vain: as by ignore.
+        q.events.clear()
+        q.command("block-job-resume", device="mirror")
+        q.wait_event("MIRROR_TARGET_STATE", 30 * SLOW, state="connecting")
+        m = q.mirror()
+        assert m["target"]["state"] == "connecting" and \
+            m["job"]["io-status"] == "ok", m
+        t.nbdkit("target", "memory", "64M")
+        q.wait_event("BLOCK_JOB_READY", 30 * SLOW)
+        m = wait_state(q, "online")
+        assert m["target"]["reason"] is None, m
+        assert m["target"]["reconnects"] == 0, m
+        t.cancel(q)
+    t.stop("proxy")
+    t.stop("target")
+
+
 ERRORS = {"bad": "EIO", "full": "ENOSPC"}
 
 
@@ -156,6 +198,7 @@ def stops(t):
 
 
 with Test() as test:
+    stopped_at_start(test)
     comes_late(test)
     lost_and_found(test)
     reports(test)

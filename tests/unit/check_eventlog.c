@@ -91,6 +91,13 @@ START_TEST (lost_refused_and_back)
                     "mirror: target refused: it is read-only");
   ck_assert_str_eq (at (160, state ("online", NULL)),
                     "mirror: target is back");
+
+  /* One that has stopped the job, and has to be looked for again and again. */
+  ck_assert_str_eq (at (180, state ("offline", "not there")),
+                    "mirror: target offline: not there");
+  ck_assert_str_eq (at (200, state ("connecting", "not there")), "");
+  ck_assert_str_eq (at (220, state ("online", NULL)),
+                    "mirror: target is back");
 }
 END_TEST
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "cleanup.h"
+#include "errtext.h"
 #include "job.h"
 
 enum on_error
@@ -41,6 +42,20 @@ job_act_locked (struct job *job, enum on_error action, int err)
     return;
   cond_signal (&job->wake);
   cond_signal (&job->session.wake);
+}
+
+/* Under any other policy it is simply connected to. */
+void
+job_begin_without_target (struct job *job, int err, const char *why)
+{
+  const enum on_error action = job_error_action (job, SIDE_TARGET, err);
+
+  if (action != ON_ERROR_STOP)
+    return;
+  job_set_error_locked (job, SIDE_TARGET, "connect", (struct range) { 0, 0 },
+                        err);
+  job_set_reason_locked (job, why ? why : error_text (-err));
+  job_act_locked (job, action, err);
 }
 
 /* If the file can be neither written nor removed it says less than it must as

@@ -146,7 +146,8 @@ job_doubt_cache (struct job *job)
 }
 
 static void
-init_session (struct job *job, const struct target *target)
+init_session (struct job *job, const struct job_params *params,
+              const struct target *target)
 {
   atomic_init (&job->session_over, target == NULL);
   job->online = job->session.had_one = target != NULL;
@@ -155,8 +156,8 @@ init_session (struct job *job, const struct target *target)
     job->session.facts = *target;
   else if (!job->session.fresh) {
     job->session.due_ns = job_now_ns (job) + job_double_delay (job, 0);
-    job->stop_wanted = atomic_load (&job->on_error[SIDE_TARGET]) ==
-      ON_ERROR_STOP;
+    job_begin_without_target (job, params->absent_err < 0 ? params->absent_err
+                              : -ENOTCONN, params->absent_why);
   }
 }
 
@@ -211,7 +212,7 @@ job_new (struct mirror *m, const struct job_params *params,
   if (*err == 0)
     *err = fill_pair (job, params, target);
   if (*err == 0)
-    init_session (job, target);
+    init_session (job, params, target);
   if (*err == 0 && target && params->sync == SYNC_NONE)
     job_doubt_cache (job);
   if (*err == 0 && job->resumed)

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "cleanup.h"
@@ -57,6 +58,16 @@ job_on_idle (void *opaque)
   cond_signal (&job->wake);
 }
 
+void
+job_set_error_locked (struct job *job, enum pair_side side, const char *op,
+                      struct range r, int err)
+{
+  job->last_error = (struct mirror_error) {
+    .set = true, .target = side == SIDE_TARGET, .op = op, .range = r,
+    .err = -err, .when = (int64_t) time (NULL),
+  };
+}
+
 /* Note the error; returns true if an event is due. */
 static bool
 note_error_locked (struct job *job, enum pair_side side, const char *op,
@@ -65,10 +76,7 @@ note_error_locked (struct job *job, enum pair_side side, const char *op,
   const unsigned place = -err < JOB_ERRNOS ? (unsigned) -err : JOB_ERRNOS - 1;
   uint64_t *last = &job->reported_ns[side][place];
 
-  job->last_error = (struct mirror_error) {
-    .set = true, .target = side == SIDE_TARGET, .op = op, .range = r,
-    .err = -err, .when = (int64_t) time (NULL),
-  };
+  job_set_error_locked (job, side, op, r, err);
   if (*last != 0 && now - *last < ERROR_EVENT_NS)
     return false;
   *last = now;
@@ -158,6 +166,26 @@ job_event (struct job *job, struct mirror_event *ev)
   ev->id = job->id;
   if (config->event)
     config->event (config->event_opaque, ev);
+}
+
+void
+job_tell_target (struct job *job)
+{
+  struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
+                             .target_state = "online" };
+  char reason[MIRROR_REASON_MAX] = "";
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    if (!job->online) {
+      ev.target_state = job->stop_wanted ? "offline" : "connecting";
+      memcpy (reason, job->session.reason, sizeof reason);
+    }
+  }
+  if (reason[0])
+    ev.error = reason;
+  job_event (job, &ev);
 }
 
 void

@@ -304,6 +304,12 @@ extern enum on_error job_error_action (const struct job *job,
  */
 extern void job_act_locked (struct job *job, enum on_error action, int err);
 
+/* The first connection to the target has failed, before there was a job: as if
+ * it had been lost.  why: in words, or NULL.  The caller is making the job.
+ */
+extern void job_begin_without_target (struct job *job, int err,
+                                      const char *why);
+
 /* ... it does; the job's thread.  job_fail ends it like a cancel. */
 extern void job_fail (struct job *job);
 extern void job_stop (struct job *job);
@@ -366,6 +372,13 @@ extern void job_on_failed (void *opaque, enum pair_side side, bool tee,
 
 /* Send an event with len, offset and speed.  No locks held. */
 extern void job_progress_event (struct job *job, enum mirror_event_kind kind);
+
+/* The error that status tells.  Under mirror.lock. */
+extern void job_set_error_locked (struct job *job, enum pair_side side,
+                                  const char *op, struct range r, int err);
+
+/* Tell whether the job begins with a target. */
+extern void job_tell_target (struct job *job);
 
 /* Change the state and tell it.  No locks held. */
 extern void job_set_status (struct job *job, enum job_status status);

@@ -490,8 +490,6 @@ int
 mirror_start (struct mirror *m, const struct job_params *params,
               struct source *source, struct target *target)
 {
-  struct mirror_event ev = { .kind = EVENT_TARGET_STATE,
-                             .target_state = "online" };
   enum intent_state before = INTENT_IDLE;
   struct job *job;
   int r;
@@ -527,12 +525,10 @@ mirror_start (struct mirror *m, const struct job_params *params,
     job_free (job);
     return r;
   }
-  if (!job->online)
-    ev.target_state = "connecting";
 
   job_set_status (job, JOB_CREATED);
   job_set_status (job, JOB_RUNNING);
-  job_event (job, &ev);
+  job_tell_target (job);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   job->go = true;

@@ -215,13 +215,18 @@ struct job_params {
   enum on_error on_source_error, on_target_error;
   unsigned copiers;             /* threads; 0 = default */
   bool keep;                    /* when concluded, until dismissed */
+
+  /* target NULL: why there is none, -errno and a line or NULL. */
+  int absent_err;
+  const char *absent_why;
 };
 
 /* Start a mirror to target, reading through source (a handle that
  * several threads may use, alive until the job has ended).  target NULL: it is
- * connected to by config.reopen, again and again.  Takes over target
- * when it succeeds.  Returns 0, or -EBUSY (there is a job: *status tells its
- * state), -ENOMEM, -EAGAIN (no thread); with SYNC_NONE, which must hold the
+ * connected to by config.reopen, again and again; but if errors of the target
+ * are to stop the job, that has been one, and it begins stopped.  Takes over
+ * target when it succeeds.  Returns 0, or -EBUSY (there is a job: *status tells
+ * its state), -ENOMEM, -EAGAIN (no thread); with SYNC_NONE, which must hold the
  * clients until their older requests have ended, also -ETIMEDOUT after
  * max_pause_ns.
  *

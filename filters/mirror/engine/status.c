@@ -35,7 +35,8 @@ get_target_locked (struct job *job, struct mirror_status *st)
 
   st->target_online = job->online && !job->lost && !job->session.checking;
   st->target_connecting = !st->target_online &&
-    (!job->session.had_one || job->session.connecting);
+    (job->session.connecting ||
+     (!job->session.had_one && !job->stopped && !job->stop_wanted));
   st->reconnects = job->session.reconnects;
   if (job->status <= JOB_STANDBY)       /* later it has none */
     memcpy (st->target_reason, job->session.reason,

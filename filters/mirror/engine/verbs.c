@@ -111,6 +111,8 @@ resume_work (struct job *job)
     if (job->stopped) {
       job->stopped = false;
       job->io_status = IO_OK;
+      if (!job->session.had_one)        /* why it still cannot be is news */
+        job_set_reason_locked (job, NULL);
       copiers_retry_now (job->copiers);
       /* What stops it again is news, however soon it does. */
       memset (job->reported_ns, 0, sizeof job->reported_ns);
