@@ -52,6 +52,8 @@ kind_locked (struct eventlog *l, const struct mirror_event *ev)
   case EVENT_TARGET_STATE:
     return target_kind_locked (l, ev);
   case EVENT_JOB_ERROR:
+    if (ev->lost)               /* that the target is offline says it */
+      return EVENTLOG_KINDS;
     return ev->write ? EVENTLOG_TARGET_FAILED : EVENTLOG_SOURCE_FAILED;
   case EVENT_SWITCH_FAILED:
     return EVENTLOG_REFUSED;

@@ -3,6 +3,7 @@
 """What query-mirror, the events and nbdmirror tell of a target that fails, is
 lost, comes back, or is not there when nbdkit starts."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -124,11 +125,11 @@ def serve(t, name):
                for x in ("%s=%s" % (r, ERRORS[name]), r + "-rate=100%")))
 
 
-def start(t, q, name, policy):
+def start(t, q, name, policy, **more):
     if name in ERRORS:
         serve(t, name)
     q.command("blockdev-mirror", target=t.uri(name), sync="full",
-              on_target_error=policy, target_is_zero=False)
+              on_target_error=policy, target_is_zero=False, **more)
 
 
 def error_event(q, action, error, earlier=None):
@@ -139,6 +140,85 @@ def error_event(q, action, error, earlier=None):
             break
     assert (data["action"], data["errno"], data["operation"]) == \
         (action, error, "write"), data
+
+
+def events_until(q, name, **data):
+    """All that come, up to that one."""
+    seen = []
+    while True:
+        while q.events:
+            seen.append(q.events.pop(0))
+            if seen[-1]["event"] == name and \
+                    data.items() <= seen[-1]["data"].items():
+                return seen
+        q.events.append(q.receive())
+
+
+LOST = (errno.ENOTCONN, errno.ECONNRESET)
+
+
+def told_once(q, seen, action):
+    """The loss of the target is one error, and what follows comes after it."""
+    names = [e["event"] for e in seen]
+    assert names.count("BLOCK_JOB_ERROR") == 1, seen
+    data = seen[names.index("BLOCK_JOB_ERROR")]["data"]
+    assert (data["operation"], data["action"]) == ("write", action), data
+    assert data["errno"] in LOST, data
+    changes = [i for i, e in enumerate(seen)
+               if e["event"] == "JOB_STATUS_CHANGE"]
+    assert names.index("BLOCK_JOB_ERROR") < changes[0], seen
+    e = q.mirror()["last-error"]
+    assert e["side"] == "target" and e["errno"] in LOST, e
+
+
+def loses(t):
+    """A connection that is lost is told as an error, be anything under way or
+    not, if something follows from it."""
+    for policy, action in (("report", "report"), ("enospc", "report"),
+                           ("stop", "stop"), ("ignore", None)):
+        for busy in (False, True):
+            if "target" not in t.servers:
+                t.nbdkit("target", "memory", "64M")
+            with t.qmp(timeout=60 * SLOW) as q:
+                start(t, q, "target", policy, copy_mode="write-blocking")
+                q.wait_event("BLOCK_JOB_READY", 60 * SLOW)
+                q.wait(lambda q: q.job()["actively-synced"], 60 * SLOW)
+                load = t.load("load", "--depth=8") if busy else None
+                if busy:
+                    load.more(100)
+                q.events.clear()
+                t.kill("target")
+                if action == "report":
+                    seen = events_until(q, "BLOCK_JOB_COMPLETED")
+                    told_once(q, seen, action)
+                elif action == "stop":
+                    seen = events_until(q, "JOB_STATUS_CHANGE",
+                                        status="standby")
+                    told_once(q, seen, action)
+                    t.cancel(q)
+                else:
+                    seen = events_until(q, "MIRROR_TARGET_STATE",
+                                        state="offline")
+                    if not busy:
+                        assert "BLOCK_JOB_ERROR" not in [
+                            e["event"] for e in seen], seen
+                        assert q.mirror()["last-error"] is None, q.mirror()
+                    t.cancel(q)
+                if busy:
+                    load.stop()
+
+
+def cancelled(t):
+    """A job that is cancelled tells no error."""
+    t.nbdkit("target", "memory", "64M")
+    with t.qmp(timeout=60 * SLOW) as q:
+        start(t, q, "target", "report", copy_mode="write-blocking")
+        q.wait_event("BLOCK_JOB_READY", 60 * SLOW)
+        q.events.clear()
+        q.command("job-cancel", id="mirror")
+        seen = events_until(q, "BLOCK_JOB_CANCELLED")
+        assert "BLOCK_JOB_ERROR" not in [e["event"] for e in seen], seen
+        assert q.mirror()["last-error"] is None, q.mirror()
 
 
 def reports(t):
@@ -203,3 +283,5 @@ with Test() as test:
     lost_and_found(test)
     reports(test)
     stops(test)
+    loses(test)
+    cancelled(test)

@@ -82,6 +82,7 @@ EXTRA_DIST += \
 	tests/mutants/lock-wait-of-a-flush.patch \
 	tests/mutants/lock-wait-of-an-idle-target.patch \
 	tests/mutants/loss-forgets-unflushed.patch \
+	tests/mutants/loss-not-told.patch \
 	tests/mutants/mark-after-submit.patch \
 	tests/mutants/mode-sampled-twice.patch \
 	tests/mutants/negative-size-accepted.patch \

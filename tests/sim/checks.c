@@ -467,7 +467,7 @@ checks_event (void *vp, const struct mirror_event *ev)
   if (sim->event_job != sim->job) {
     sim->event_job = sim->job;
     sim->last_status = JOB_UNDEFINED;
-    sim->ready_events = sim->cancelled_events = 0;
+    sim->ready_events = sim->cancelled_events = sim->error_events = 0;
   }
   checks_verify (sim, ev);
   switch (ev->kind) {
@@ -500,6 +500,8 @@ checks_event (void *vp, const struct mirror_event *ev)
     break;
   case EVENT_JOB_COMPLETED:
     if (ev->error) {
+      if (sim->error_events == 0)
+        sched_fail ("events", "a job fails, but has told no error");
       sim->cancelling = true;
       sim->w.seen[SEEN_FAILED]++;
       checks_recorded (sim, INTENT_FAILED);
@@ -525,10 +527,12 @@ checks_event (void *vp, const struct mirror_event *ev)
     if (ev->pause_ns > 0)
       sim->w.seen[SEEN_PIVOT_FAILED]++;
     break;
+  case EVENT_JOB_ERROR:
+    sim->error_events++;
+    break;
   case EVENT_VERIFY_COMPLETED:
   case EVENT_RELEASED:
   case EVENT_FENCED:
-  case EVENT_JOB_ERROR:
   case EVENT_SYNCED:
   case EVENT_BITMAP_LOST:
     break;

@@ -156,7 +156,7 @@ struct sim {
   bool was_ready, was_synced;
   bool session_over;            /* the engine has said so: U is no excuse */
   enum job_status last_status;
-  unsigned ready_events, cancelled_events;
+  unsigned ready_events, cancelled_events, error_events;
 };
 
 /* life.c: the first coroutine; arg is the struct sim. */

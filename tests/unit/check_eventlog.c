@@ -110,6 +110,9 @@ START_TEST (what_is_said)
                     "mirror: source failed at 65536+65536: "
                     "Input/output error");
   ck_assert_str_eq (at (1, (struct mirror_event) {
+        .kind = EVENT_JOB_ERROR, .write = true, .err = ENOTCONN,
+        .lost = true }), "");
+  ck_assert_str_eq (at (1, (struct mirror_event) {
         .kind = EVENT_SWITCH_FAILED, .operation = "pivot", .error = "late" }),
     "mirror: pivot given up, clients stay with the source: late");
   ck_assert_str_eq (at (1, (struct mirror_event) { .kind = EVENT_FENCED,

@@ -27,11 +27,11 @@ job_error_action (const struct job *job, enum pair_side side, int err)
   return err == -ENOSPC ? ON_ERROR_STOP : ON_ERROR_REPORT;
 }
 
-void
+bool
 job_act_locked (struct job *job, enum on_error action, int err)
 {
   if (job->cancel)
-    return;
+    return false;
   if (action == ON_ERROR_REPORT && job->fail_err == 0)
     job->fail_err = err;
   else if (action == ON_ERROR_STOP && !job->stopped) {
@@ -39,9 +39,10 @@ job_act_locked (struct job *job, enum on_error action, int err)
     job->io_status = err == -ENOSPC ? IO_NOSPACE : IO_FAILED;
   }
   else
-    return;
+    return false;
   cond_signal (&job->wake);
   cond_signal (&job->session.wake);
+  return true;
 }
 
 /* Under any other policy it is simply connected to. */

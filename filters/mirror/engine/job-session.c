@@ -235,8 +235,6 @@ note_loss (struct job *job)
   lost[2] = now;
   if (lost[0] != 0 && now - lost[0] < FLAP_NS)
     job->session.flapping = true;
-  job_act_locked (job, job_error_action (job, SIDE_TARGET, -ENOTCONN),
-                  job->lost_err);
   job->tee_due_ns = 0;          /* a new session, a new try */
   job->session.wanted = true;
   job->session.due_ns = now + jitter (job_double_delay (job, 0), now);
@@ -286,6 +284,7 @@ job_session_end (struct job *job)
   t = take_target (job);
   if (t)
     t->ops->free (t);
+  job_loss_failed (job);
   note_loss (job);              /* from now on there may be another one */
   ev.error = error_text (-err);
   job_event (job, &ev);
@@ -390,6 +389,7 @@ take_fresh (struct job *job)
   job->session.fresh = NULL;
   job->session.wanted = false;
   job->session.checking = true;
+  job->session.loss_told = false;
   job->session.facts = *t;
   flusher_session_begin (job->pair.flusher, t);
   job->pair.target = t;

@@ -68,7 +68,10 @@ job_set_error_locked (struct job *job, enum pair_side side, const char *op,
   };
 }
 
-/* Note the error; returns true if an event is due. */
+/* Note the error; returns true if an event is due.  The time must be taken
+ * under the lock: with one from before that of somebody who was faster the same
+ * error would be told twice.
+ */
 static bool
 note_error_locked (struct job *job, enum pair_side side, const char *op,
                    struct range r, int err, uint64_t now)
@@ -109,7 +112,7 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
     .kind = EVENT_JOB_ERROR, .write = side == SIDE_TARGET, .err = -err,
     .range = r, .action = job_error_action (job, side, err),
   };
-  uint64_t now = job_now_ns (job);
+  uint64_t now;
   /* A server that is about to end waits for its clients to leave. */
   const bool lost = side == SIDE_TARGET &&
     (err == -ENOTCONN || err == -ESHUTDOWN);
@@ -123,7 +126,9 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
     /* Requests that a cancel, or the error before, cut off are no news. */
     if (job->cancel || job->fail_err != 0)
       return;
-    tell = note_error_locked (job, side, op, r, err, now);
+    now = job_now_ns (job);
+    tell = note_error_locked (job, side, op, r, err, now) &&
+      !(lost && job->session.loss_told);
 
     if (side == SIDE_TARGET && tee && !lost && job->tee_due_ns == 0) {
       if (now - job->tee_failed_ns > BACKOFF_FORGET_NS)
@@ -133,8 +138,10 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
       job->tee_due_ns = now + job->tee_delay_ns;
       cond_signal (&job->wake);
     }
-    if (lost)
+    if (lost) {
+      job->session.loss_told = true;
       job_lost_locked (job, err);
+    }
   }
   /* What follows from it is told by the job's thread. */
   if (tell)
@@ -147,6 +154,29 @@ job_on_failed (void *opaque, enum pair_side side, bool tee, const char *op,
    */
   if (!job->cancel)
     job_act_locked (job, job_error_action (job, side, err), err);
+}
+
+/* If nothing follows from it, that the target is offline says enough. */
+void
+job_loss_failed (struct job *job)
+{
+  const struct range nowhere = { 0, 0 };
+  struct mirror_event ev = { .kind = EVENT_JOB_ERROR, .write = true,
+                             .range = nowhere, .lost = true };
+  bool tell = false;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
+
+    ev.err = -job->lost_err;
+    ev.action = job_error_action (job, SIDE_TARGET, -ENOTCONN);
+    if (job_act_locked (job, ev.action, job->lost_err) &&
+        !job->session.loss_told)
+      tell = note_error_locked (job, SIDE_TARGET, "connect", nowhere,
+                                job->lost_err, job_now_ns (job));
+  }
+  if (tell)
+    job_event (job, &ev);
 }
 
 /*-- small things -------------------------------------------------------*/

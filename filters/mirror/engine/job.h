@@ -127,6 +127,8 @@ struct job {
     bool had_one;
     struct target facts;        /* what the latest was like */
     char reason[MIRROR_REASON_MAX];     /* of its state; "" = none */
+    bool loss_told;             /* an event has told the error by which it
+                                 * was lost, or of it */
     unsigned reconnects;
     uint64_t due_ns, delay_ns;
     uint64_t lost_ns[3];        /* the latest losses, the last is the latest */
@@ -300,9 +302,9 @@ extern enum on_error job_error_action (const struct job *job,
                                        enum pair_side side, int err);
 
 /* The job is to fail or to stop, or to go on as it is; the caller holds
- * mirror.lock.
+ * mirror.lock.  Returns true if it is to do now what it was not before.
  */
-extern void job_act_locked (struct job *job, enum on_error action, int err);
+extern bool job_act_locked (struct job *job, enum on_error action, int err);
 
 /* The first connection to the target has failed, before there was a job: as if
  * it had been lost.  why: in words, or NULL.  The caller is making the job.
@@ -372,6 +374,12 @@ extern void job_on_failed (void *opaque, enum pair_side side, bool tee,
 
 /* Send an event with len, offset and speed.  No locks held. */
 extern void job_progress_event (struct job *job, enum mirror_event_kind kind);
+
+/* The session was lost, which is an error like any other: the job acts on it,
+ * and tells it unless a request has.  The job's thread, when nothing of the
+ * session is in flight any more; no locks held.
+ */
+extern void job_loss_failed (struct job *job);
 
 /* The error that status tells.  Under mirror.lock. */
 extern void job_set_error_locked (struct job *job, enum pair_side side,

@@ -90,6 +90,8 @@ struct mirror_event {
   uint64_t len, offset, speed;
   const char *error;
   bool write;                   /* false: reading the source failed */
+  bool lost;                    /* JOB_ERROR: the connection was lost, which
+                                 * TARGET_STATE tells, too */
   int err;                      /* errno, positive */
   enum on_error action;         /* of JOB_ERROR; never ON_ERROR_ENOSPC */
   struct range range;
