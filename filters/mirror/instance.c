@@ -131,6 +131,11 @@ instance_event (void *opaque, const struct mirror_event *ev)
   if (eventlog_line (&in->eventlog, ev,
                      clock_monotonic.now_ns (&clock_monotonic), line))
     nbdkit_error ("%s", line);  /* nbdkit knows no other line that is seen */
+  if (ev->no_flush)
+    nbdkit_error ("mirror: the target cannot flush: nothing there is durable"
+                  " before it makes it so by itself, the mirror is never"
+                  " synced, and clients that were told that they can flush"
+                  " cannot be moved to it");
   if (in->control)
     control_event (in->control, ev);
 }

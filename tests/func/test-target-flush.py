@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """mirror-target-flush: with propagate a client's flush and FUA reach the
-target, with defer they do not, on a target with and one without FUA."""
+target, with defer they do not, on a target with and one without FUA.  And a
+target that cannot flush at all: what is said of it."""
 
 import os
 import sys
@@ -19,6 +20,55 @@ def requests(t):
         lines = f.readlines()
     return (sum(" Flush " in x for x in lines),
             sum(" Write " in x and "fua=1" in x for x in lines))
+
+
+def warnings(t):
+    with open(t.path("proxy.log"), encoding="utf-8") as f:
+        return f.read().count("the target cannot flush: ")
+
+
+def serve_without_flush(t):
+    t.nbdkit("target", "eval", "get_size=echo 1048576", "can_write=exit 0",
+             "can_flush=exit 3", "thread_model=echo serialize_all_requests",
+             "pread=dd if=%s iflag=skip_bytes,count_bytes skip=$4 count=$3"
+             " status=none" % t.path("disk"),
+             "pwrite=dd of=%s oflag=seek_bytes conv=notrunc seek=$4"
+             " status=none" % t.path("disk"))
+
+
+def unflushable(t):
+    """One warning for each job; ready, never synced, never the clients'."""
+    with open(t.path("disk"), "wb") as f:
+        f.truncate(1 << 20)
+    before = warnings(t)
+    t.mirror("-D", "mirror.backoff_ms=50", "data", "1*65536", "size=1M",
+             "mirror-target=" + t.uri("target"),
+             "mirror-copy-mode=write-blocking", "mirror-suspect-time=0")
+    with t.qmp() as qmp:
+        assert warnings(t) == before, "nothing is known of it yet"
+        serve_without_flush(t)
+        qmp.wait(lambda q: q.job()["ready"], 60 * SLOW)
+        t.wait_equal(qmp)
+        m = qmp.mirror()
+        assert not m["job"]["actively-synced"], m
+        assert m["target"]["flush"] is False, m
+        assert warnings(t) == before + 1
+        text = qmp.refused("block-job-complete", device="mirror")
+        assert "cannot flush" in text, text
+        # It comes back: that is the same job.
+        t.kill("target")
+        qmp.wait(lambda q: q.mirror()["target"]["state"] != "online",
+                 60 * SLOW)
+        serve_without_flush(t)
+        qmp.wait(lambda q: q.mirror()["target"]["state"] == "online",
+                 60 * SLOW)
+        assert warnings(t) == before + 1
+        t.cancel(qmp)
+        qmp.command("blockdev-mirror", target=t.uri("target"), sync="none")
+        assert warnings(t) == before + 2
+        t.cancel(qmp)
+    t.stop("proxy")
+    t.stop("target")
 
 
 with Test() as t:
@@ -54,3 +104,4 @@ with Test() as t:
             assert t.compare("proxy", "target"), "not identical"
             t.stop("proxy")
             t.stop("target")
+    unflushable(t)

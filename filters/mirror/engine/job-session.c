@@ -433,6 +433,7 @@ job_session_begin (struct job *job)
 
   if (!take_fresh (job))
     return;
+  ev.no_flush = first && !p->target->can_flush;
   if (first && p->intent)
     intent_target_size (p->intent, p->target->size);
   if (first && job->sync == SYNC_NONE)

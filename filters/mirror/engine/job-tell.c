@@ -208,6 +208,7 @@ job_tell_target (struct job *job)
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
 
+    ev.no_flush = job->online && !job->session.facts.can_flush;
     if (!job->online) {
       ev.target_state = job->stop_wanted ? "offline" : "connecting";
       memcpy (reason, job->session.reason, sizeof reason);

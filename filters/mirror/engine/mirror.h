@@ -98,6 +98,8 @@ struct mirror_event {
   const char *target_state;
   bool unfit;                   /* TARGET_STATE: a server is there, but not
                                  * with the target */
+  bool no_flush;                /* ... it is there for the first time in this
+                                 * job, and cannot flush */
   bool synced;
   const char *operation;        /* "pivot", "detach" */
   uint64_t pause_ns, held_ns;
