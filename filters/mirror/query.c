@@ -219,10 +219,17 @@ query_block_jobs (struct control *c)
   FIELD_IF (knows_target (st), "size", NUMBER (st->target_size))        \
   FIELD_IF (knows_target (st), "minimum-block-size",                    \
             NUMBER (st->target_block))                                  \
+  FIELD_IF (knows_preferred (st), "preferred-block-size",               \
+            NUMBER (st->target_preferred))                              \
+  FIELD_IF (knows_maximum (st), "maximum-block-size",                   \
+            NUMBER (st->target_max))                                    \
   FIELD_IF (knows_target (st), "connections", NUMBER (st->connections)) \
   FIELD_IF (knows_target (st), "flush", TRUTH (st->target_flush))       \
   FIELD_IF (knows_target (st), "fua", TRUTH (st->target_fua))           \
+  FIELD_IF (knows_target (st), "trim", TRUTH (st->target_trim))         \
   FIELD_IF (knows_target (st), "zero", TRUTH (st->target_zero))         \
+  FIELD_IF (knows_target (st), "fast-zero",                             \
+            TRUTH (st->target_fast_zero))                               \
   FIELD_IF (knows_target (st), "extents", TRUTH (st->target_extents))   \
   FIELD_IF (knows_target (st), "multi-conn",                            \
             TRUTH (st->target_multi_conn))
@@ -353,11 +360,23 @@ has_target (const struct mirror_status *st)
   return st->have_job && st->status <= JOB_STANDBY;
 }
 
-/* The first connection has been made. */
+/* The first connection has been made; or the clients' disk is there. */
 static bool
 knows_target (const struct mirror_status *st)
 {
-  return has_target (st) && st->connections > 0;
+  return (has_target (st) || st->pivoted) && st->connections > 0;
+}
+
+static bool
+knows_preferred (const struct mirror_status *st)
+{
+  return knows_target (st) && st->target_preferred > 0;
+}
+
+static bool
+knows_maximum (const struct mirror_status *st)
+{
+  return knows_target (st) && st->target_max > 0;
 }
 
 static const char *

@@ -308,7 +308,7 @@ connect_some (const struct attempt *a, unsigned first, unsigned n)
 /*-- what the server offers ---------------------------------------------*/
 
 struct offer {
-  int64_t size, block_min, block_max;
+  int64_t size, block_min, block_preferred, block_max;
   int read_only, flush, fua, zero, fast_zero, trim, multi_conn, extents;
 };
 
@@ -318,6 +318,7 @@ get_offer (const struct attempt *a, struct conn *c, struct offer *o)
   memset (o, 0, sizeof *o);
   o->size = nbd_get_size (c->nbd);
   o->block_min = nbd_get_block_size (c->nbd, LIBNBD_SIZE_MINIMUM);
+  o->block_preferred = nbd_get_block_size (c->nbd, LIBNBD_SIZE_PREFERRED);
   o->block_max = nbd_get_block_size (c->nbd, LIBNBD_SIZE_MAXIMUM);
   o->read_only = nbd_is_read_only (c->nbd);
   o->flush = nbd_can_flush (c->nbd);
@@ -327,7 +328,8 @@ get_offer (const struct attempt *a, struct conn *c, struct offer *o)
   o->trim = nbd_can_trim (c->nbd);
   o->multi_conn = nbd_can_multi_conn (c->nbd);
   o->extents = nbd_can_meta_context (c->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION);
-  if (o->size >= 0 && o->block_min >= 0 && o->block_max >= 0
+  if (o->size >= 0 && o->block_min >= 0 && o->block_preferred >= 0
+      && o->block_max >= 0
       && o->read_only >= 0 && o->flush >= 0 && o->fua >= 0 && o->zero >= 0
       && o->fast_zero >= 0 && o->trim >= 0 && o->multi_conn >= 0
       && o->extents >= 0)
@@ -390,6 +392,8 @@ use_offer (struct target_session *s, const struct offer *o)
   t->size = (uint64_t) o->size;
   t->read_only = o->read_only;
   t->block = o->block_min > 0 ? (uint32_t) o->block_min : 1;
+  t->preferred_block = (uint32_t) o->block_preferred;
+  t->max_block = (uint32_t) o->block_max;
   t->can_flush = o->flush;
   t->can_fua = o->fua;
   t->can_zero = o->zero;

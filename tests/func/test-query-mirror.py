@@ -274,10 +274,32 @@ def ends_by(how, qmp, t):
     qmp.wait(lambda q: q.job() is None, 60 * SLOW)
 
 
+def check_facts(target, uri):
+    """What is told of a target is what it tells."""
+    h = nbd.NBD()
+    h.add_meta_context("base:allocation")
+    h.connect_uri(uri)
+    want = {"size": h.get_size(), "flush": h.can_flush(), "fua": h.can_fua(),
+            "trim": h.can_trim(), "zero": h.can_zero(),
+            "fast-zero": h.can_fast_zero(),
+            "multi-conn": h.can_multi_conn(),
+            "extents": h.can_meta_context("base:allocation"),
+            "minimum-block-size": h.get_block_size(nbd.SIZE_MINIMUM) or 1}
+    for name, which in (("preferred-block-size", nbd.SIZE_PREFERRED),
+                        ("maximum-block-size", nbd.SIZE_MAXIMUM)):
+        want[name] = h.get_block_size(which) or None
+    h.shutdown()
+    for name, value in want.items():
+        assert target.get(name) == value, (name, value, target)
+    assert target["connections"] >= 1, target
+
+
 def check_disk(t):
-    """After a pivot the disk that is named is the clients', whatever other
+    """After a pivot the disk that is told of is the clients', whatever other
     mirrors have come to."""
-    t.nbdkit("first", "memory", "4M")
+    t.nbdkit("first", "--filter=blocksize-policy", "memory", "4M",
+             "blocksize-minimum=512", "blocksize-preferred=8192",
+             "blocksize-maximum=16M")
     t.mirror("data", "1*65536", "size=4M")
     with t.qmp() as qmp:
         start(qmp, t.uri("first"), auto_dismiss=False)
@@ -287,6 +309,7 @@ def check_disk(t):
         target = qmp.mirror()["target"]
         assert (target["state"], target["uri"]) == \
             ("pivoted", t.uri("first")), target
+        check_facts(target, t.uri("first"))
         qmp.command("job-dismiss", id="mirror")
         for how in ("cancelled", "completed", "failed"):
             t.nbdkit("other", "memory", "4M")
@@ -294,15 +317,21 @@ def check_disk(t):
             target = qmp.mirror()["target"]
             assert (target["state"], target["uri"]) == \
                 ("online", t.uri("other")), target
+            check_facts(target, t.uri("other"))
             ends_by(how, qmp, t)
             m = qmp.mirror()
             assert m["last-job"]["end"] == how, m
             assert (m["target"]["state"], m["target"]["uri"]) == \
                 ("pivoted", t.uri("first")), m
+            check_facts(m["target"], t.uri("first"))
             if how != "failed":
                 t.stop("other")
+        t.kill("first")
+        qmp.wait(lambda q: q.mirror()["target"]["state"] == "offline",
+                 30 * SLOW)
+        target = qmp.mirror()["target"]
+        assert target["uri"] == t.uri("first") and "size" not in target, target
     t.stop("proxy")
-    t.stop("first")
 
 
 with Test() as test:

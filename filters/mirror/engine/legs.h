@@ -175,6 +175,8 @@ struct target {
   uint64_t size;                /* bytes, at least the source's */
   uint32_t block;               /* bytes, the least it takes: a power of two,
                                  * 1 ... TARGET_MAX_BLOCK */
+  uint32_t preferred_block, max_block;  /* bytes, as it has said, for those who
+                                 * want to know; 0: it has not */
   bool can_flush, can_fua, can_zero, can_extents, can_multi_conn;
   bool can_fast_zero;           /* LEG_FAST_ZERO may be passed */
   bool can_trim;                /* TARGET_TRIM may be asked for */

@@ -392,11 +392,14 @@ struct mirror_status {
   bool target_online, target_connecting;
   char target_reason[MIRROR_REASON_MAX];        /* of its state, also of the
                                  * clients' disk after a pivot; "" = none */
+
+  /* Of the target or, without one, of the clients' disk after a pivot. */
+  unsigned connections;         /* 0: nothing is known of it (yet) */
   uint64_t target_size;
   uint32_t target_block;        /* the least it takes, bytes */
-  unsigned connections;
-  bool target_flush, target_fua, target_zero, target_extents,
-    target_multi_conn;
+  uint32_t target_preferred, target_max;        /* ... and 0: not known */
+  bool target_flush, target_fua, target_trim, target_zero, target_fast_zero,
+    target_extents, target_multi_conn;
   struct mirror_counters counters;
   struct mirror_error last_error;       /* as the counters */
   struct mirror_verify_status verify;

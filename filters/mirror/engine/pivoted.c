@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -475,11 +476,14 @@ pivoted_reconnects (struct pivoted *p)
 }
 
 bool
-pivoted_online (struct pivoted *p)
+pivoted_online (struct pivoted *p, struct target *facts)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
 
-  return p->target && !p->lost;
+  if (!p->target || p->lost)
+    return false;
+  memcpy (facts, p->target, offsetof (struct target, lost_opaque));
+  return true;
 }
 
 void

@@ -89,7 +89,10 @@ extern struct source *pivoted_source (struct pivoted *p);
 /* If t is its target: the session has ended.  Blocks for no I/O. */
 extern void pivoted_lost (struct pivoted *p, struct target *t, int err);
 
-extern bool pivoted_online (struct pivoted *p);
+/* Is there a session?  What its target is like, but for the last two members,
+ * is then in *facts.
+ */
+extern bool pivoted_online (struct pivoted *p, struct target *facts);
 
 /* How often its connection has been made again. */
 extern uint64_t pivoted_reconnects (struct pivoted *p);

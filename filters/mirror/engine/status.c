@@ -29,26 +29,48 @@ get_counters (struct job *job, struct mirror_counters *to)
 }
 
 static void
+get_facts (const struct target *t, struct mirror_status *st)
+{
+  st->connections = t->connections;
+  st->target_size = t->size;
+  st->target_block = t->block;
+  st->target_preferred = t->preferred_block;
+  st->target_max = t->max_block;
+  st->target_flush = t->can_flush;
+  st->target_fua = t->can_fua;
+  st->target_trim = t->can_trim;
+  st->target_zero = t->can_zero;
+  st->target_fast_zero = t->can_fast_zero;
+  st->target_extents = t->can_extents;
+  st->target_multi_conn = t->can_multi_conn;
+}
+
+static void
+get_disk_locked (struct pivoted *disk, struct mirror_status *st)
+{
+  struct target t;
+
+  st->pivoted = true;
+  st->pivoted_online = pivoted_online (disk, &t);
+  if (st->pivoted_online)
+    get_facts (&t, st);
+  st->reconnects = pivoted_reconnects (disk);
+}
+
+static void
 get_target_locked (struct job *job, struct mirror_status *st)
 {
-  const struct target *t = &job->session.facts;
-
   st->target_online = job->online && !job->lost && !job->session.checking;
   st->target_connecting = !st->target_online &&
     (job->session.connecting ||
      (!job->session.had_one && !job->stopped && !job->stop_wanted));
+  if (job->status > JOB_STANDBY && st->pivoted)
+    return;                     /* it has none any more */
   st->reconnects = job->session.reconnects;
-  if (job->status <= JOB_STANDBY)       /* later it has none */
-    memcpy (st->target_reason, job->session.reason,
-            sizeof st->target_reason);
-  st->target_size = t->size;
-  st->target_block = t->block;
-  st->connections = t->connections;
-  st->target_flush = t->can_flush;
-  st->target_fua = t->can_fua;
-  st->target_zero = t->can_zero;
-  st->target_extents = t->can_extents;
-  st->target_multi_conn = t->can_multi_conn;
+  if (job->status > JOB_STANDBY)
+    return;
+  memcpy (st->target_reason, job->session.reason, sizeof st->target_reason);
+  get_facts (&job->session.facts, st);
 }
 
 static void
@@ -66,12 +88,11 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   st->have_intent = m->intent != NULL;
   if (m->intent)
     intent_get_status (m->intent, &st->intent);
-  st->pivoted = m->pivoted != NULL;
-  st->pivoted_online = m->pivoted && pivoted_online (m->pivoted);
-  st->reconnects = m->pivoted ? pivoted_reconnects (m->pivoted)
-    : m->last.reconnects;
-  if (m->pivoted)
+  st->reconnects = m->last.reconnects;
+  if (m->pivoted) {
+    get_disk_locked (m->pivoted, st);
     memcpy (st->target_reason, m->disk_reason, sizeof st->target_reason);
+  }
   if (!job || job->status == JOB_UNDEFINED || job->status == JOB_NULL)
     return;
 
