@@ -116,12 +116,15 @@ key_target_flush (struct filter_keys *k, const char *key, const char *value,
   return 0;
 }
 
+/* The empty name is the default: the plugin's default export. */
 static int
 key_export (struct filter_keys *k, const char *key, const char *value,
             char *error)
 {
   (void) key;
   (void) error;
+  if (value[0] == '\0')
+    return 0;
   return params_replace (&k->export, value);
 }
 
@@ -419,7 +422,7 @@ filter_keys_set (struct filter_keys *k, const char *key, const char *value,
   if (k->given[i])
     return refuse (error, "%s=%.200s: given twice; it may be given once",
                    key, value);
-  if (value[0] == '\0')
+  if (value[0] == '\0' && keys[i].set != key_export)
     return refuse (error, "%s: the value is empty", key);
   k->given[i] = true;
   return keys[i].set (k, key, value, error);

@@ -233,6 +233,6 @@ start_mirror memory 1M mirror-target="$(uri target)" mirror-speed=1G \
   mirror-detect-zeroes=0 mirror-target-is-zero=off \
   mirror-target-flush=propagate mirror-target-timeout=3600 \
   mirror-suspect-time=0 mirror-on-source-error=report \
-  mirror-on-target-error=stop
+  mirror-on-target-error=stop mirror-export=
 wait_ready
 [ $failures -eq 0 ] || die "$failures failures"

@@ -225,6 +225,11 @@ START_TEST (twice_and_unknown)
   ck_assert_int_eq (filter_keys_set (&keys, "mirror-on-target-error", "",
                                      error), -EINVAL);
   ck_assert_ptr_nonnull (strstr (error, "is empty"));
+  /* But of an export it is a name. */
+  good ("mirror-export", "");
+  ck_assert_ptr_null (keys.export);
+  ck_assert_int_eq (filter_keys_set (&keys, "mirror-export", "e", error),
+                    -EINVAL);
   ck_assert_int_eq (filter_keys_set (&keys, "file", "x", error), 1);
 }
 END_TEST
