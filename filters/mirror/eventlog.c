@@ -97,7 +97,9 @@ format (enum eventlog_kind kind, const struct mirror_event *ev, char *line)
     return snprintf (line, n, "mirror: the fence is gone");
   case EVENTLOG_PIVOTED:
     return snprintf (line, n, "mirror: pivoted: clients have the target after"
-                     " %" PRIu64 " us", ev->pause_ns / 1000);
+                     " %" PRIu64 " us%s", ev->pause_ns / 1000, ev->durable
+                     ? "" : "; there is no intent file: a restart will serve"
+                     " the source");
   case EVENTLOG_BITMAP_LOST:
     return snprintf (line, n, "mirror: the intent file cannot be written, and "
                      "is given up: the next start will copy everything");

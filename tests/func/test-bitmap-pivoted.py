@@ -22,6 +22,7 @@ def pivot(t, p):
         p.ready(q)
         q.command("block-job-complete", device="mirror")
         q.wait_event("MIRROR_PIVOTED", WAIT)
+    assert "a restart will serve the source" not in p.log(), p.log()
     p.write(b"moved", REGION)
 
 

@@ -153,7 +153,7 @@ def end_hung(how, writing):
             proxy.terminate()
             if writing:
                 assert finish(h, result) != 0, "it cannot have been written"
-            h.close()
+            del h               # closes it, whatever its state
         ended(t)
         took = time.monotonic() - begin
         print("%s%s: gone after %.1f s" % (how, ", a request waits" if writing

@@ -310,6 +310,9 @@ def check_disk(t):
         assert (target["state"], target["uri"]) == \
             ("pivoted", t.uri("first")), target
         check_facts(target, t.uri("first"))
+        with open(t.path("proxy.log"), encoding="utf-8") as f:
+            assert "there is no intent file: a restart will serve the source" \
+                in f.read()
         qmp.command("job-dismiss", id="mirror")
         for how in ("cancelled", "completed", "failed"):
             t.nbdkit("other", "memory", "4M")

@@ -121,8 +121,12 @@ START_TEST (what_is_said)
   ck_assert_str_eq (at (1, (struct mirror_event) { .kind = EVENT_FENCED }),
                     "mirror: the fence is gone");
   ck_assert_str_eq (at (1, (struct mirror_event) {
-        .kind = EVENT_PIVOTED, .pause_ns = 1234567 }),
+        .kind = EVENT_PIVOTED, .pause_ns = 1234567, .durable = true }),
     "mirror: pivoted: clients have the target after 1234 us");
+  ck_assert_str_eq (at (20, (struct mirror_event) {
+        .kind = EVENT_PIVOTED, .pause_ns = 1234567 }),
+    "mirror: pivoted: clients have the target after 1234 us; there is no "
+    "intent file: a restart will serve the source");
   ck_assert_str_eq (at (1, (struct mirror_event) {
         .kind = EVENT_BITMAP_LOST }),
     "mirror: the intent file cannot be written, and is given up: the next "

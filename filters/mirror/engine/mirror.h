@@ -61,7 +61,7 @@ enum mirror_event_kind {
   EVENT_JOB_ERROR,              /* id, write, err, range */
   EVENT_TARGET_STATE,           /* target_state, error (the reason) or NULL */
   EVENT_SYNCED,                 /* synced */
-  EVENT_PIVOTED,                /* pause_ns, where */
+  EVENT_PIVOTED,                /* pause_ns, where, durable */
   EVENT_SWITCH_FAILED,          /* operation, error, pause_ns */
   EVENT_RELEASED,               /* error (the reason), held_ns */
   EVENT_FENCED,                 /* synced (enabled) */
@@ -104,6 +104,7 @@ struct mirror_event {
   const char *operation;        /* "pivot", "detach" */
   uint64_t pause_ns, held_ns;
   const char *where;            /* the clients' disk, as for config.reopen */
+  bool durable;                 /* a restart will give them that disk, too */
   const struct mirror_verify_status *verify;
 };
 

@@ -379,7 +379,7 @@ commit (struct job *job, bool *durable, const char **why)
  * back: if the target is lost by then the clients wait for it.
  */
 static int
-give_target (struct job *job, const char **why)
+give_target (struct job *job, bool *durable, const char **why)
 {
   struct mirror *m = job->m;
   struct target *target = job->pair.target;
@@ -389,7 +389,6 @@ give_target (struct job *job, const char **why)
     .timeout_ns = atomic_load (&job->timeout_ns),
     .suspect_ns = job->pair.suspect_ns,
   };
-  bool durable;
   int r = 0;
 
   r = FAILPOINT ("pivot-before");
@@ -400,7 +399,7 @@ give_target (struct job *job, const char **why)
   *why = "out of memory or threads";
   if (!p)
     return r;
-  r = commit (job, &durable, why);
+  r = commit (job, durable, why);
   if (r < 0) {
     pivoted_disown (p);
     return r;
@@ -410,7 +409,7 @@ give_target (struct job *job, const char **why)
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
-    if (!durable && (job->cancel || job->lost || !job->online))
+    if (!*durable && (job->cancel || job->lost || !job->online))
       r = job->cancel ? -ECANCELED : -ENOTCONN;
     else {
       job->old_source = m->pivoted;
@@ -538,7 +537,8 @@ switch_try (struct job *job, enum halt_kind kind)
     return true;
   }
   if (r == 0) {
-    r = kind == HALT_PIVOT ? give_target (job, &why) : let_go (job, &why);
+    r = kind == HALT_PIVOT ? give_target (job, &ev.durable, &why)
+      : let_go (job, &why);
     if (r < 0)
       release (job);
   }
