@@ -324,6 +324,15 @@ def connected_later(t):
     assert p.ranges() == [(4 * REGION, REGION)], p.ranges()
     t.kill("proxy")
     p.start(target)
+    # Something else is there first: what it is, and should be, is said.
+    os.truncate(t.path("target.img"), SIZE + GRANULE)
+    with t.qmp(timeout=WAIT) as q:
+        p.serve("target", SIZE)
+        q.wait_event("MIRROR_TARGET_STATE", WAIT, state="connecting",
+                     reason="its size is %d bytes, not %d any more" %
+                     (SIZE + GRANULE, SIZE))
+    t.stop("target")
+    os.truncate(t.path("target.img"), SIZE)
     p.serve("target", SIZE)
     p.resumed(2 * REGION)
     p.stop()

@@ -73,16 +73,15 @@ static bool
 fits (const struct job *job, const struct target *t, char *why)
 {
   const struct target *old = &job->session.facts;
+  const uint64_t size = job->session.had_one ? old->size : job->target_size;
 
-  if (job->target_size != 0 && t->size != job->target_size)
-    return false;
-  if (t->block > job->pair.granularity)
+  if ((job->session.had_one || size != 0) && t->size != size)
+    snprintf (why, MIRROR_REASON_MAX, "its size is %" PRIu64 " bytes, not %"
+              PRIu64 " any more", t->size, size);
+  else if (t->block > job->pair.granularity)
     snprintf (why, MIRROR_REASON_MAX, "its minimum block size, %" PRIu32
               ", is larger than the granularity, %" PRIu64, t->block,
               job->pair.granularity);
-  else if (job->session.had_one && t->size != old->size)
-    snprintf (why, MIRROR_REASON_MAX, "its size is %" PRIu64 " bytes, not %"
-              PRIu64 " any more", t->size, old->size);
   else if (job->session.had_one && old->can_flush && !t->can_flush)
     snprintf (why, MIRROR_REASON_MAX, "it cannot flush any more");
   else
