@@ -503,32 +503,13 @@ intent_unpivot (struct intent *in)
   return end_order (in);
 }
 
-/* What a restart must find is of no use in a file that it will not find.  If
- * there is none any more it is as good as given up.
- */
-static int
-check_file (struct intent *in)
-{
-  const int r = in->gone || !in->io->ops->check ? 0
-    : in->io->ops->check (in->io);
-
-  if (r == -ENOENT) {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
-
-    in->gone = true;
-    in->tell_lost |= !in->lost;
-    in->lost = true;
-  }
-  return r;
-}
-
 int
 intent_fence (struct intent *in, bool fenced)
 {
   int r;
 
   begin_head (in);
-  r = check_file (in);
+  r = intent_check_file (in);
   if (r < 0 && fenced) {
     intent_end_writing (in);
     return r;
@@ -583,7 +564,7 @@ intent_commit (struct intent *in, const _Atomic bool *stop)
   if (!record)
     return -ENOMEM;
   begin_head (in);
-  r = check_file (in);
+  r = intent_check_file (in);
   if (r < 0) {
     intent_end_writing (in);
     free (record);

@@ -81,6 +81,11 @@ extern void intent_end_writing (struct intent *in);
  */
 extern void intent_lose (struct intent *in);
 
+/* What a restart must find is of no use in a file that it will not find: 0, or
+ * -errno.  If there is none any more it is as good as given up.  The writer's.
+ */
+extern int intent_check_file (struct intent *in);
+
 /* The words' flags are gone: all of them are recorded. */
 extern void intent_all_recorded (struct intent *in);
 

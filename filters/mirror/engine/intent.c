@@ -310,6 +310,22 @@ intent_ask (struct intent *in, struct range r, uint64_t deadline_ns)
   return err;
 }
 
+int
+intent_check_file (struct intent *in)
+{
+  const int r = in->gone || !in->io->ops->check ? 0
+    : in->io->ops->check (in->io);
+
+  if (r == -ENOENT) {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+
+    in->gone = true;
+    in->tell_lost |= !in->lost;
+    in->lost = true;
+  }
+  return r;
+}
+
 /*-- retiring -----------------------------------------------------------*/
 
 uint64_t
