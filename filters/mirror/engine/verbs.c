@@ -306,17 +306,34 @@ mirror_set_timeout (struct mirror *m, const char *id, uint64_t ns,
   return r;
 }
 
+static bool
+may_stop (const struct job *job, enum pair_side side)
+{
+  const enum on_error what = atomic_load (&job->on_error[side]);
+
+  return what == ON_ERROR_STOP || what == ON_ERROR_ENOSPC;
+}
+
+/* A job that an error is about to stop, but that is still busy, does not stop
+ * any more if nothing is to stop it from now on.
+ */
 int
 mirror_set_on_error (struct mirror *m, const char *id, bool target,
                      enum on_error what, enum job_status *status)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   int r = job_check_verb_locked (m, id, JOB_VERB_SET_SPEED, status);
+  struct job *job = m->job;
 
-  if (r == 0)
-    atomic_store (&m->job->on_error[target ? SIDE_TARGET : SIDE_SOURCE],
-                  what);
-  return r;
+  if (r < 0)
+    return r;
+  atomic_store (&job->on_error[target ? SIDE_TARGET : SIDE_SOURCE], what);
+  if (job->stop_wanted && !may_stop (job, SIDE_TARGET) &&
+      !may_stop (job, SIDE_SOURCE)) {
+    job->stop_wanted = false;
+    job->io_status = IO_OK;
+  }
+  return 0;
 }
 
 /*-- barrier and fence --------------------------------------------------*/
