@@ -6,7 +6,6 @@ check-mutants: all
 .PHONY: check-mutants
 
 EXTRA_DIST += \
-	tests/mutants/run-mutants \
 	tests/mutants/ack-after-flush-began-is-covered.patch \
 	tests/mutants/another-disk-not-recorded.patch \
 	tests/mutants/auto-never-tees.patch \
@@ -52,6 +51,7 @@ EXTRA_DIST += \
 	tests/mutants/held-in-any-order.patch \
 	tests/mutants/hung-target-not-noticed.patch \
 	tests/mutants/intent-close-while-asleep.patch \
+	tests/mutants/intent-commit-in-no-file.patch \
 	tests/mutants/intent-cut-off-file-believed.patch \
 	tests/mutants/intent-destroys-another-file.patch \
 	tests/mutants/intent-ended-mirror-starts.patch \
@@ -65,11 +65,13 @@ EXTRA_DIST += \
 	tests/mutants/intent-retire-trusts-old-idle.patch \
 	tests/mutants/intent-retires-unflushed.patch \
 	tests/mutants/intent-second-copy-first.patch \
+	tests/mutants/intent-slow-file-fails.patch \
 	tests/mutants/intent-sync-missing.patch \
 	tests/mutants/intent-unclean-is-not-suspect.patch \
 	tests/mutants/last-granule-skipped.patch \
 	tests/mutants/late-ack-after-failed-flush.patch \
 	tests/mutants/late-ack-counts.patch \
+	tests/mutants/late-flush-wakes-nobody.patch \
 	tests/mutants/late-flush-without-copiers.patch \
 	tests/mutants/late-forgotten.patch \
 	tests/mutants/late-not-noted.patch \
@@ -99,11 +101,17 @@ EXTRA_DIST += \
 	tests/mutants/order-lost.patch \
 	tests/mutants/outage-counts-each-piece.patch \
 	tests/mutants/pause-while-ending.patch \
+	tests/mutants/pivot-before-forgotten.patch \
+	tests/mutants/pivot-block-not-kept.patch \
+	tests/mutants/pivot-by-any-connection.patch \
+	tests/mutants/pivot-cut-off-forgotten.patch \
 	tests/mutants/pivot-extents-from-another-connection.patch \
 	tests/mutants/pivot-forgets-unflushed.patch \
+	tests/mutants/pivot-hang-not-noticed.patch \
 	tests/mutants/pivot-ignores-suspects.patch \
 	tests/mutants/pivot-loss-not-marked.patch \
 	tests/mutants/pivot-reads-the-old-source.patch \
+	tests/mutants/pivot-refused-forgotten.patch \
 	tests/mutants/pivot-without-block-lock.patch \
 	tests/mutants/pivot-without-drain.patch \
 	tests/mutants/pivoted-forgets-earlier-sessions.patch \
@@ -123,6 +131,7 @@ EXTRA_DIST += \
 	tests/mutants/retire-ignores-active.patch \
 	tests/mutants/retire-ignores-dirty.patch \
 	tests/mutants/run-fills-up-known-target.patch \
+	tests/mutants/run-mutants \
 	tests/mutants/run-restarts-without-file.patch \
 	tests/mutants/run-takes-clients-back-again.patch \
 	tests/mutants/scan-leaves-out-windows.patch \
@@ -184,6 +193,7 @@ EXTRA_DIST += \
 	tests/mutants/uring-fua-ignored.patch \
 	tests/mutants/uring-short-read-ignored.patch \
 	tests/mutants/uring-tail-written-directly.patch \
+	tests/mutants/uring-two-flushes-one-error.patch \
 	tests/mutants/uring-zero-of-a-claimed-device.patch \
 	tests/mutants/v-cleared-before-alone.patch \
 	tests/mutants/v-forgotten.patch \

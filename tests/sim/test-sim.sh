@@ -28,7 +28,7 @@ part ()
     # Races that need two rare things at once.
     zeroes-late) echo 400 ;;
     is-zero) echo 2200 ;;
-    pivot-twice) echo 600 ;;
+    pivot-twice|pivot-partly|pivot-ghosts) echo 600 ;;
     pivot-lost) echo 800 ;;
     pause|pivot-back|verify-ends|skip) echo 200 ;;
     # Holes of the protocol need certain steps in a row.

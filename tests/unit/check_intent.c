@@ -88,6 +88,7 @@ END_TEST
 struct beginner {
   struct thread thread;
   struct range r;
+  bool has_deadline;            /* of now */
   _Atomic bool done;
 };
 
@@ -96,9 +97,10 @@ beginner_main (void *vp)
 {
   struct beginner *b = vp;
 
-  begin (b->r);
+  const uint64_t deadline_ns = b->has_deadline ? clock_.now_ns : FOREVER;
+
   /* Not ck_assert: another thread. */
-  if (!fake_covers (file, b->r))
+  if (intent_begin (in, b->r, deadline_ns) != 0 || !fake_covers (file, b->r))
     abort ();
   atomic_store (&b->done, true);
 }
@@ -144,6 +146,26 @@ START_TEST (threads_share_a_sync)
   }
   ck_assert_uint_eq (file->syncs, syncs + 2);
   ck_assert_uint_eq (status ().bytes, 5 * MIB);
+}
+END_TEST
+
+/* Who waits for the writer of a file that is slow, but well, has time. */
+START_TEST (slow_is_not_broken)
+{
+  static struct beginner first, late;
+
+  fake_block (file, true);
+  start_beginner (&first, regions (10, 1));
+  fake_wait_blocked (file);
+  late.has_deadline = true;     /* which is over */
+  start_beginner (&late, regions (910, 1));
+  wait_for_waits (2);
+  fake_block (file, false);
+  thread_join (&first.thread);
+  thread_join (&late.thread);
+  ck_assert (recorded (910));
+  intent_end (in, first.r);
+  intent_end (in, late.r);
 }
 END_TEST
 
@@ -343,6 +365,7 @@ main (void)
   tcase_set_timeout (tc, 120);
   tcase_add_test (tc, begin_is_durable);
   tcase_add_test (tc, late_is_not_too_late);
+  tcase_add_test (tc, slow_is_not_broken);
   tcase_add_test (tc, hot_regions_cost_nothing);
   tcase_add_test (tc, one_sync_for_all_of_it);
   tcase_add_test (tc, ask_is_not_active);

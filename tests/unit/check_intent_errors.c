@@ -333,6 +333,36 @@ START_TEST (orders_fail)
 }
 END_TEST
 
+/* Nothing is recorded where no restart would find it: the file's name is gone,
+ * or another file's.  What is told then is not an order that has been carried
+ * out.  If there is no file a switch without one is possible afterwards.
+ */
+START_TEST (file_is_elsewhere)
+{
+  const int err = _i ? -ESTALE : -ENOENT;
+  static struct intent_head head;
+  const _Atomic bool stop = false;
+  unsigned ops = file->ops;
+  int copy;
+
+  file->elsewhere = err;
+  ck_assert_int_eq (intent_fence (in, true), err);
+  ck_assert (!status ().fenced);
+  file->elsewhere = err;
+  if (_i)
+    ck_assert_int_eq (intent_commit (in, &stop), err);
+  ck_assert_uint_eq (file->ops, ops);
+  fake_head (file, &head, &copy);
+  ck_assert_int_eq (head.state, INTENT_RUNNING);
+  ck_assert_uint_eq (told_lost, !_i);
+  ck_assert (status ().gone == !_i && status ().lost == !_i);
+  begin (regions (5, 1));
+  intent_end (in, regions (5, 1));
+  if (!_i)
+    ck_assert_int_eq (intent_commit (in, &stop), 0);
+}
+END_TEST
+
 /*-- the commit record --------------------------------------------------*/
 
 static _Atomic bool stop;
@@ -453,6 +483,7 @@ main (void)
   tcase_add_loop_test (tc, start_fails, 0, 2);
   tcase_add_test (tc, start_with_greater_regions_fails);
   tcase_add_loop_test (tc, orders_fail, 0, 4);
+  tcase_add_loop_test (tc, file_is_elsewhere, 0, 2);
   tcase_add_loop_test (tc, commit_unknown, 0, 2 * RELIEFS);
   tcase_add_loop_test (tc, commit_aborted, 0, 2);
   suite_add_tcase (s, tc);

@@ -556,7 +556,9 @@ START_TEST (destroying)
 
   snprintf (other, sizeof other, "%s.old", path);
   make ();
+  ck_assert_int_eq (io->ops->check (io), 0);
   ck_assert_int_eq (io->ops->destroy (io), 0);
+  ck_assert_int_eq (io->ops->check (io), -ENOENT);
   ck_assert_uint_eq (names (), 0);
   ck_assert_int_eq (io->ops->pread (io, buf, 8, 0), 0);
   ck_assert_int_eq (io->ops->destroy (io), 0);
@@ -565,7 +567,9 @@ START_TEST (destroying)
   /* Another one by that name stays, and it is not told to be gone. */
   make ();
   ck_assert_int_eq (rename (path, other), 0);
+  ck_assert_int_eq (io->ops->check (io), -ENOENT);
   write_file ("mine", 4);
+  ck_assert_int_eq (io->ops->check (io), -ESTALE);
   ck_assert_int_eq (io->ops->destroy (io), -ESTALE);
   ck_assert_uint_eq (names (), 2);
   done ();

@@ -43,6 +43,9 @@ static unsigned fallocates;
 /* Called in a call that has been told of an error, or done its work. */
 static void (*in_call) (void);
 
+/* The same, once, in a sync that is about to be told that all is well. */
+static void (*_Atomic in_good_sync) (void);
+
 static int
 once (atomic_int *error)
 {
@@ -88,7 +91,14 @@ __wrap_pwritev2 (int fd, const struct iovec *iov, int n, off_t at, int flags)
 int
 __wrap_fdatasync (int fd)
 {
-  return once (&sync_error) < 0 ? -1 : __real_fdatasync (fd);
+  void (*hook) (void);
+
+  if (once (&sync_error) < 0)
+    return -1;
+  hook = atomic_exchange (&in_good_sync, NULL);
+  if (hook)
+    hook ();
+  return __real_fdatasync (fd);
 }
 
 int
@@ -136,6 +146,7 @@ setup (void)
   fallocates = 0;
   writes = 0;
   in_call = NULL;
+  in_good_sync = NULL;
   data = malloc (BIG);
   ck_assert_ptr_nonnull (data);
   memset (data, 'x', BIG);
@@ -340,6 +351,29 @@ START_TEST (test_shared_error)
 }
 END_TEST
 
+/* Two flushes that are on their way at once after a failure that neither has
+ * been told of: each is of data that may be lost.
+ */
+START_TEST (test_two_flushes)
+{
+  struct thread thread;
+  int r;
+
+  atomic_store (&told, false);
+  atomic_store (&answered, false);
+  syncs_failed (&s.syncs);
+  in_good_sync = hold_the_error;
+  ck_assert_int_eq (thread_start (&thread, "flush", flush_main, &d), 0);
+  while (!atomic_load (&told))
+    sched_yield ();
+  r = disk_flush (&d);
+  atomic_store (&answered, true);
+  thread_join (&thread);
+  ck_assert_int_eq (r, -EIO);
+  flushes (&d, 0);
+}
+END_TEST
+
 /* File systems that can do one thing and not another. */
 START_TEST (test_refused_fast_zero)
 {
@@ -439,6 +473,7 @@ main (void)
   tcase_add_test (t, test_unread_block);
   tcase_add_test (t, test_cache_none);
   tcase_add_loop_test (t, test_shared_error, 0, 2);
+  tcase_add_test (t, test_two_flushes);
   tcase_add_test (t, test_refused_fast_zero);
   tcase_add_test (t, test_refused_by_device);
   tcase_add_test (t, test_same_page);

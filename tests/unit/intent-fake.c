@@ -123,6 +123,12 @@ fake_sync (struct intent_io *io)
 }
 
 static int
+fake_check (struct intent_io *io)
+{
+  return fake_of (io)->elsewhere;
+}
+
+static int
 fake_destroy (struct intent_io *io)
 {
   struct fake *f = fake_of (io);
@@ -151,6 +157,7 @@ static const struct intent_io_ops ops = {
   .pread = fake_pread,
   .pwrite = fake_pwrite,
   .sync = fake_sync,
+  .check = fake_check,
   .destroy = fake_destroy,
   .free = fake_close,
 };

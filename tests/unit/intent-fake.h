@@ -44,6 +44,7 @@ struct fake {
   unsigned fail_at, fail_count; /* ops that fail: [fail_at, + fail_count) */
   enum fake_damage damage;
   bool keep;                    /* destroy fails */
+  int elsewhere;                /* what check says */
   bool fail_pread;
   bool block;                   /* syncs wait until it is false */
   unsigned blocked;             /* that are waiting */
