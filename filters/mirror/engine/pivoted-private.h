@@ -63,7 +63,8 @@ struct pivoted {
   uint64_t reconnects;          /* how many have been made after that */
 
   /* Acknowledgements of this session, and how many of them a good flush has
-   * covered.  The first stands for those of the sessions before that none has.
+   * covered.  The first stands for those of the sessions before that none has,
+   * and of the process before.
    */
   uint64_t acked, flushed;
 
@@ -80,8 +81,6 @@ struct pivoted {
   bool limbo;
   bool limbo_next;              /* ... or has been cut off by a loss, which is
                                  * not the one that matters */
-  bool before;                  /* what another process has acknowledged, and
-                                 * nobody flushed since */
   uint64_t noted;               /* up to which forgotten `changed` has told */
   bool quit, give_up;
 };

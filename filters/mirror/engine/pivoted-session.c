@@ -227,7 +227,7 @@ replace_session (struct pivoted *p, struct target *old)
   while (p->users)
     wait_locked (p, UINT64_MAX);
   p->target = NULL;
-  forgot = p->forgotten > p->noted || p->limbo || p->before;
+  forgot = p->forgotten > p->noted || p->limbo;
   p->noted = p->forgotten;
   p->limbo |= p->limbo_next;
   err = p->lost_err;

@@ -104,11 +104,8 @@ flush_session (struct pivoted *p, uint64_t deadline_ns)
   pivoted_end_use (p, &user, r, false);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
-  if (r == 0 && p->session == session) {
-    if (p->flushed < acked)
-      p->flushed = acked;
-    p->before = false;
-  }
+  if (r == 0 && p->session == session && p->flushed < acked)
+    p->flushed = acked;
   return r;
 }
 
@@ -374,17 +371,17 @@ describe (struct pivoted *p, struct target *target)
     .can_flush = p->config.can_flush, .can_extents = true,
   };
   p->target = target;
-  p->before = p->config.restarted;
+  /* What another process had written, and what nobody could flush. */
+  p->acked = p->config.restarted || !p->source.can_flush;
   p->facts.size = target ? target->size : p->config.disk_size;
   p->facts.block = target ? target->block : TARGET_MAX_BLOCK;
   if (!target) {
-    p->acked = !p->config.can_flush;
     p->lost = true;             /* the thread opens it */
     return;
   }
   p->source.block = target->block;
   p->source.can_flush = target->can_flush;
-  p->acked = !target->can_flush;        /* nobody could flush what is there */
+  p->acked |= !target->can_flush;
 }
 
 struct pivoted *
