@@ -325,5 +325,7 @@ assert_identical ()
 
 assert_different ()
 {
-  ! "$mirrorcmp" --quiet "$@" || die "identical, but should not be: $*"
+  local status=0
+  "$mirrorcmp" --quiet "$@" || status=$?
+  [ $status -eq 1 ] || die "not different (mirrorcmp: status $status): $*"
 }
