@@ -19,7 +19,10 @@ total=0
 cat >"$tmp/qmp" <<END
 exec "$PYTHON" "$libdir/qmp.py" "$tmp/ctl.sock" command "\$@"
 END
+# What fails is copied again, so the images alone do not tell.
+no_errors='m["target-errors"] == 0 and m["source-errors"] == 0'
 cat >"$tmp/cancel" <<END
+"$PYTHON" "$libdir/qmp.py" "$tmp/ctl.sock" wait 0 '$no_errors' &&
 sh "$tmp/qmp" block-job-cancel '{"device": "mirror", "force": true}' &&
 exec "$PYTHON" "$libdir/qmp.py" "$tmp/ctl.sock" wait $((30 * slow)) 'j is None'
 END
@@ -47,6 +50,7 @@ fsx ()
     cat "$tmp/fsx.out"
     die "$name: nbdfsx is not content: $*"
   }
+  assert_qmp "$no_errors"
   total=$((total + ops))
   seed=$((seed + 1))
 }

@@ -94,11 +94,13 @@ with Test() as t:
                     qmp.command("block-job-set-speed", device="mirror",
                                 speed=0)
                     t.wait_equal(qmp)
+                    t.no_errors(qmp)
                     c.check(t.uri("target"))
                     # Now with all clean.
                     qmp.wait(lambda q: q.job()["ready"], 30 * SLOW)
                     edges(c, granule)
                     t.wait_equal(qmp)
+                    t.no_errors(qmp)
                     c.check(t.uri("target"))
                 c.h.shutdown()
                 t.stop("proxy")

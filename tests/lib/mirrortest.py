@@ -229,6 +229,11 @@ class Test:
             return job["len"] == job["offset"]
         qmp.wait(equal, timeout * SLOW)
 
+    def no_errors(self, qmp):
+        """Nothing that the job has sent to either side has failed."""
+        m = qmp.mirror()
+        assert m["target-errors"] == 0 and m["source-errors"] == 0, m
+
     def cancel(self, qmp):
         qmp.command("block-job-cancel", device="mirror", force=True)
         qmp.wait(lambda q: q.job() is None, 20 * SLOW)
