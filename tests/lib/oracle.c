@@ -87,7 +87,7 @@ static struct timespec begin_time;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct shadow *shadow;
 static uint64_t done[OPS], bytes[OPS], errors, mismatches, refused, cut;
-static struct histogram latency;
+static struct histogram latency[OPS];   /* in microseconds */
 
 static void
 fail (const char *what)
@@ -301,8 +301,7 @@ complete (void *opaque, int *error)
   }
   done[s->op]++;
   bytes[s->op] += s->count;
-  if (s->op == WRITE)
-    histogram_add (&latency, usec);
+  histogram_add (&latency[s->op], usec);
   s->busy = false;
   pthread_mutex_unlock (&lock);
   s->conn->busy--;
@@ -520,13 +519,15 @@ summary (void)
   printf ("oracle:");
   for (i = 0; i < OPS; ++i)
     printf (" %s=%" PRIu64, op_names[i], done[i]);
+  for (i = 0; i < OPS; ++i)
+    printf (" longest-%s-us=%" PRIu64, op_names[i], latency[i].max);
   printf (" written-bytes=%" PRIu64 " read-bytes=%" PRIu64
           " seconds=%.2f errors=%" PRIu64 " refused=%" PRIu64
           " cut=%" PRIu64 " mismatches=%" PRIu64 " p50-us=%" PRIu64
           " p99-us=%" PRIu64 " max-us=%" PRIu64 "\n",
           bytes[WRITE], bytes[READ], since (&begin_time), errors, refused,
-          cut, mismatches, histogram_percentile (&latency, 50),
-          histogram_percentile (&latency, 99), latency.max);
+          cut, mismatches, histogram_percentile (&latency[WRITE], 50),
+          histogram_percentile (&latency[WRITE], 99), latency[WRITE].max);
 }
 
 static void
