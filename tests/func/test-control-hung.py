@@ -174,8 +174,7 @@ def quit_hung(t):
         at_once(q, "quit")
         gone(server, begin, QUIT, "quit")
     del t.servers["proxy"]
-    load.process.wait(30 * SLOW)        # whatever it makes of its lost server
-    t.loads.remove(load)
+    load.lost()
     assert not os.path.exists(t.path("ctl.sock"))
     cont(target)
     t.stop("target")
@@ -194,8 +193,7 @@ def term_hung(t):
         hang(target, q, load)
         server.terminate()
         # nbdkit ends connections after the request that is being done.
-        load.process.wait(30 * SLOW)
-        t.loads.remove(load)
+        load.lost()
         begin = time.monotonic()
         idle.shutdown()
         gone(server, begin, QUIT, "SIGTERM")

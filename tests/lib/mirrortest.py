@@ -87,6 +87,7 @@ class Load:
         self.count_file = os.path.join(test.tmp, name + ".count")
         self.log = os.path.join(test.tmp, name + ".log")
         self.name = name
+        self.checked = False    # its status has been
         if os.path.exists(self.count_file):
             os.unlink(self.count_file)
         with open(self.log, "ab") as log:
@@ -102,11 +103,14 @@ class Load:
             return 0
 
     def more(self, n, timeout=60):
-        """Until that many more requests have been completed."""
+        """Until that many more requests have been completed, or all that it
+        was to send."""
         want = self.count() + n
-        wait_for(lambda: self.count() >= want or
-                 self.process.poll() is not None,
+        wait_for(lambda: self.process.poll() is not None or
+                 self.count() >= want,
                  "load %s stalls" % self.name, timeout)
+        if self.process.poll() is not None:
+            self.check(0)
 
     def stop(self):
         """It checks all that it wrote, and must be content."""
@@ -114,8 +118,21 @@ class Load:
         self.join()
 
     def join(self):
-        status = self.process.wait(120 * SLOW)
-        assert status == 0, "load %s: status %d" % (self.name, status)
+        self.check(0)
+
+    def lost(self):
+        """Its server has gone, and all that it read until then was right."""
+        self.check(2)
+
+    def check(self, want, timeout=120):
+        """See oracle.c for what its status means."""
+        self.checked = True
+        status = self.process.wait(timeout * SLOW)
+        if status == want:
+            return
+        with open(self.log, errors="replace", encoding="utf-8") as f:
+            raise AssertionError("load %s: status %d, not %d: %s" % (
+                self.name, status, want, f.read()[-2000:]))
 
 
 class Test:
@@ -259,6 +276,11 @@ class Test:
                 except subprocess.TimeoutExpired:
                     load.process.kill()
                     load.process.wait()
+            if not kind and not load.checked:
+                try:
+                    load.check(0)
+                except AssertionError as e:
+                    errors.append(str(e))
         for name in reversed(list(self.servers)):
             if kind:            # clients may still be connected
                 self.kill(name)
