@@ -380,12 +380,20 @@ def source_flush_fails(t):
     t.nbdkit("target", "memory", str(SIZE))
     chaos = Chaos(t, "source-chaos", "source")
     t.mirror("nbd", "socket=" + t.path("source-chaos.sock"))
-    c = Client(t.uri("proxy"))
+    c, direct = Client(t.uri("proxy")), Client(t.uri("target"))
+    content = bytearray(SIZE)
+
+    def write(number):
+        at = 8192 + 3000 * number
+        data = os.urandom(4096)
+        c.h.pwrite(data, at)
+        content[at:at + 4096] = data
+
     with t.qmp(timeout=60 * SLOW) as qmp:
         qmp.command("blockdev-mirror", job_id="m", sync="full",
                     target=t.uri("target"), copy_mode="write-blocking")
-        for rule in "flush 1 fail", "flush 2 fail":
-            c.h.pwrite(b"s" * 4096, 8192)
+        for number, rule in enumerate(("flush 1 fail", "flush 2 fail")):
+            write(number)
             qmp.wait(lambda q: q.job()["actively-synced"], 60 * SLOW)
             chaos.at(rule)
             qmp.command("job-complete", id="m")
@@ -398,8 +406,12 @@ def source_flush_fails(t):
         qmp.command("job-complete", id="m")
         qmp.wait_event("MIRROR_PIVOTED", 60 * SLOW)
         assert chaos.stats()["requests"]["flush"] == before + 2
+        assert direct.h.pread(SIZE, 0) == content, "not all is on the target"
+        write(2)
+        assert direct.h.pread(SIZE, 0) == content, "it is not the new disk"
+        assert c.h.pread(SIZE, 0) == content, "it is not what clients see"
     c.close()
-    assert t.compare("proxy", "target")
+    direct.close()
     for name in "proxy", "source-chaos", "source", "target":
         t.stop(name)
 
