@@ -147,6 +147,7 @@ def busy(t, mode, way, then):
             s.closed()
         s.kill()
         head = s.recorded()
+        load.over()
         assert then == "at once" or head["clean"] == "yes", head
         s.resumed(head["clean"] == "yes", load)
 
@@ -197,6 +198,7 @@ def killed(t, mode):
         load.more(300)
         s.kill()
         head = s.recorded()
+        load.over()
         assert head["clean"] == "no" and head["dirty"].split()[0] != "0", head
         s.resumed(False, load)
 

@@ -248,6 +248,7 @@ def pivot_unknown(t, mode, killed):
                 s.qmp.close()
                 t.kill("proxy")
                 s.fence()
+                load.over()
                 assert not list(differing(s.source, s.disk)), "they differ"
                 os.rename(b.aside, s.file)
                 s.start()

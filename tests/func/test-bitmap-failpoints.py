@@ -87,10 +87,12 @@ class Dying(Scene):
             self.mirror(*options)
         return self.t.servers["proxy"]
 
-    def dead(self):
+    def dead(self, load=None):
         """It is; the target after it."""
         self.t.kill("proxy")
         self.fence()
+        if load:
+            load.over()
         return check_recorded(self.file, self.source, self.disk)
 
 
@@ -121,7 +123,7 @@ class Running(Dying):
         load = self.background(*(["--allow-errors"] if order else []))
         load.more(self.rng.randrange(1, 100))
         self.qmp.close()
-        self.dead()
+        self.dead(load)
         process = self.start("%s:%d=%s" % (point, count, way), order is None)
         if order:
             load.more(self.rng.randrange(1, 100))
@@ -131,7 +133,7 @@ class Running(Dying):
         wait_dead(process, way)
         if order:
             self.qmp.close()
-        self.dead()
+        self.dead(None if order == "quit" else load)
         self.restart()
         if order != "quit":
             load.stop()
@@ -153,7 +155,7 @@ def pivot(t, mode, point, way, moved):
         s.qmp.command("job-complete", id="mirror")
         wait_dead(process, way)
         s.qmp.close()
-        s.dead()
+        s.dead(load)
         if point != "pivot-after":
             assert not list(differing(s.source, s.disk)), \
                 "clients went on before it was over"

@@ -50,17 +50,18 @@ class Killed(Scene):
             "--weights=write=50,read=10,zero=10,trim=5,flush=%d" %
             self.rng.choice([0, 2, 10]))
 
-    def kill(self):
+    def kill(self, load):
         """Both, the target after the proxy."""
         self.qmp.close()
         self.t.kill("proxy")
         self.fence()
+        load.over()
         return check_recorded(self.file, self.source, self.disk)
 
     def round(self):
         load = self.load()
         load.more(self.rng.randrange(1, 3000))
-        recorded = self.kill()
+        recorded = self.kill(load)
         self.start()
         self.quiet(load)
         self.online()

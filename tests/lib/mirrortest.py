@@ -85,6 +85,7 @@ class Load:
 
     def __init__(self, test, name, uri, args):
         self.count_file = os.path.join(test.tmp, name + ".count")
+        self.over_file = os.path.join(test.tmp, name + ".over")
         self.log = os.path.join(test.tmp, name + ".log")
         self.name = name
         self.checked = False    # its status has been
@@ -92,7 +93,8 @@ class Load:
             os.unlink(self.count_file)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [ORACLE, "--progress=" + self.count_file, *args, uri],
+                [ORACLE, "--progress=" + self.count_file,
+                 "--over=" + self.over_file, *args, uri],
                 stdout=log, stderr=log)
 
     def count(self):
@@ -111,6 +113,16 @@ class Load:
                  "load %s stalls" % self.name, timeout)
         if self.process.poll() is not None:
             self.check(0)
+
+    def over(self):
+        """For one that reconnects: its server is dead, and what that had been
+        sent cannot happen any more.  There is no other yet."""
+        with open(self.over_file, "wb"):
+            pass
+        wait_for(lambda: self.process.poll() is not None or
+                 not os.path.exists(self.over_file),
+                 "load %s does not hear that" % self.name)
+        assert self.process.poll() is None, "load %s has ended" % self.name
 
     def stop(self):
         """It checks all that it wrote, and must be content."""

@@ -36,6 +36,21 @@ write_progress (uint64_t completed)
   }
 }
 
+bool
+over_asked (void)
+{
+  return opt.over && access (opt.over, F_OK) == 0;
+}
+
+void
+over_answer (void)
+{
+  if (unlink (opt.over) == -1) {
+    perror (opt.over);
+    exit (2);
+  }
+}
+
 double
 since (const struct timespec *t)
 {

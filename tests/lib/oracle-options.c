@@ -31,6 +31,7 @@ usage (void)
 "  --overlap  --no-unaligned  --no-fua\n"
 "  --allow-errors                           failed requests are no failure\n"
 "  --reconnect                              after a lost connection\n"
+"  --over=FILE                              all that was cut off is over\n"
 "  --final=URI                              read that back at the end\n"
 "  --image=FILE                             write what should be there\n"
 "  --progress=FILE                          keep the number completed there\n"
@@ -85,7 +86,8 @@ parse_weights (char *arg)
 
 enum {
   OPT_ALLOW_ERRORS = 256, OPT_FINAL, OPT_FROM, OPT_IMAGE, OPT_IOPS, OPT_LENGTH,
-  OPT_MAX_SIZE, OPT_NO_FUA, OPT_NO_UNALIGNED, OPT_OPS, OPT_OVERLAP,
+  OPT_MAX_SIZE, OPT_NO_FUA, OPT_NO_UNALIGNED, OPT_OPS, OPT_OVER,
+  OPT_OVERLAP,
   OPT_PROGRESS, OPT_RECONNECT, OPT_SECONDS, OPT_SEED, OPT_WEIGHTS,
 };
 
@@ -102,6 +104,7 @@ static const struct option options[] = {
   { "no-fua", no_argument, NULL, OPT_NO_FUA },
   { "no-unaligned", no_argument, NULL, OPT_NO_UNALIGNED },
   { "ops", required_argument, NULL, OPT_OPS },
+  { "over", required_argument, NULL, OPT_OVER },
   { "overlap", no_argument, NULL, OPT_OVERLAP },
   { "progress", required_argument, NULL, OPT_PROGRESS },
   { "reconnect", no_argument, NULL, OPT_RECONNECT },
@@ -130,6 +133,7 @@ parse_options (int argc, char *argv[])
     case OPT_NO_FUA: opt.no_fua = true; break;
     case OPT_NO_UNALIGNED: opt.no_unaligned = true; break;
     case OPT_OPS: opt.ops = parse_number (optarg); break;
+    case OPT_OVER: opt.over = optarg; break;
     case OPT_OVERLAP: opt.overlap = true; break;
     case OPT_PROGRESS: opt.progress = optarg; break;
     case OPT_RECONNECT: opt.reconnect = true; break;

@@ -19,8 +19,8 @@
  * (it then stops early, and checks); nbdkit 1.32 aborts when a client hangs
  * up on requests in flight.
  *
- * With --reconnect a lost connection is opened again.  What was in flight on
- * it may have happened, may not, or may still happen at any later time.
+ * With --reconnect a lost connection is opened again.  What was in flight on it
+ * may have happened, or still happen at any time until it is over (oracle.h).
  *
  * Exit status: 0 all is well; 1 wrong data, or a request failed without
  * --allow-errors; 2 the program could not do its work (lost connection).
@@ -29,7 +29,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -42,7 +41,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <libnbd.h>
 
@@ -218,9 +216,8 @@ oldest_read (void)
 static void
 round_out (struct slot *s)
 {
-  uint64_t end = s->offset + s->count;
+  uint64_t end = (s->offset + s->count + SECTOR - 1) / SECTOR * SECTOR;
 
-  end = (end + SECTOR - 1) / SECTOR * SECTOR;
   if (end > disk_size)
     end = disk_size;
   s->offset = s->offset / SECTOR * SECTOR;
@@ -547,6 +544,12 @@ run (void)
   }
   while (!atomic_load (&stop) && !atomic_load (&lost)) {
     write_progress (atomic_load (&completed));
+    if (over_asked ()) {
+      pthread_mutex_lock (&lock);
+      shadow_over (shadow);
+      pthread_mutex_unlock (&lock);
+      over_answer ();
+    }
     nanosleep (&tick, NULL);
     may_send ();
   }

@@ -14,7 +14,7 @@ enum op { WRITE, READ, ZERO, TRIM, FLUSH, OPS };
 extern const char *const op_names[OPS];
 
 struct options {
-  const char *uri, *image, *progress, *final;
+  const char *uri, *image, *progress, *final, *over;
   unsigned connections, depth;
   unsigned weights[OPS];        /* how often each is chosen */
   uint64_t ops;                 /* stop after so many, 0 = never */
@@ -36,6 +36,13 @@ extern void parse_options (int argc, char *argv[]);
 
 /* Put it in opt.progress, for scripts that wait for progress. */
 extern void write_progress (uint64_t completed);
+
+/* Whoever makes the file opt.over says that no request that has been sent and
+ * cut off can still happen: the server is dead.  The answer is that the file
+ * has gone; only then may there be a server again.
+ */
+extern bool over_asked (void);
+extern void over_answer (void);
 
 /* Seconds from then to now, by the monotonic clock. */
 extern double since (const struct timespec *t);

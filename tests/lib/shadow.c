@@ -27,12 +27,14 @@ struct entry {
   uint16_t start, end;          /* bytes of the sector */
   uint8_t kind;                 /* enum shadow_kind */
   bool sure;                    /* it has succeeded */
+  bool lost;                    /* its connection was */
 };
 
 struct shadow {
   const uint8_t *base;
   uint64_t size;
   uint64_t clock;
+  uint64_t over;                /* what was sent before and lost, then ended */
   struct entry **sectors;
   struct entry *spare;
 };
@@ -167,13 +169,21 @@ drop_entry (struct shadow *sh, struct entry **link)
   sh->spare = e;
 }
 
+/* When it had ended, or IN_FLIGHT. */
+static uint64_t
+end_of (const struct shadow *sh, const struct entry *e)
+{
+  return e->lost && e->sent < sh->over ? sh->over : e->ended;
+}
+
 /* Has `later` surely overwritten `e`, where it covers it, for a read with
  * that stamp?
  */
 static bool
-overwrites (const struct entry *later, const struct entry *e, uint64_t read)
+overwrites (const struct shadow *sh, const struct entry *later,
+            const struct entry *e, uint64_t read)
 {
-  return later->sure && later->ended < read && e->ended < later->sent;
+  return later->sure && later->ended < read && end_of (sh, e) < later->sent;
 }
 
 /* Forget what no read, in flight or to come, may find any more. */
@@ -184,7 +194,7 @@ prune (struct shadow *sh, struct entry **list, uint64_t oldest_read)
 
   while ((e = *link) != NULL) {
     for (later = *list; later; later = later->next)
-      if (overwrites (later, e, oldest_read) &&
+      if (overwrites (sh, later, e, oldest_read) &&
           later->start <= e->start && later->end >= e->end)
         break;
     if (later)
@@ -255,14 +265,14 @@ shadow_end (struct shadow *sh, uint64_t stamp, uint64_t count,
   uint64_t now = shadow_tick (sh), s;
   struct entry **link;
 
-  if (outcome == SHADOW_LOST)   /* in flight for ever */
-    return;
   for (s = offset / SECTOR; s <= (offset + count - 1) / SECTOR; ++s) {
     link = &sh->sectors[s];
     while ((*link)->sent != stamp)
       link = &(*link)->next;
     if (outcome == SHADOW_NOTHING)
       drop_entry (sh, link);
+    else if (outcome == SHADOW_LOST)    /* in flight, until shadow_over */
+      (*link)->lost = true;
     else {
       (*link)->ended = now;
       (*link)->sure = outcome == SHADOW_DONE;
@@ -270,10 +280,16 @@ shadow_end (struct shadow *sh, uint64_t stamp, uint64_t count,
   }
 }
 
+void
+shadow_over (struct shadow *sh)
+{
+  sh->over = shadow_tick (sh);
+}
+
 /* Is e's value of a byte one that a read with that stamp may find? */
 static bool
-current (const struct entry *list, const struct entry *e, unsigned byte,
-         uint64_t read)
+current (const struct shadow *sh, const struct entry *list,
+         const struct entry *e, unsigned byte, uint64_t read)
 {
   const struct entry *later;
 
@@ -281,7 +297,7 @@ current (const struct entry *list, const struct entry *e, unsigned byte,
     return false;
   for (later = list; later; later = later->next)
     if (byte >= later->start && byte < later->end &&
-        overwrites (later, e, read))
+        overwrites (sh, later, e, read))
       return false;
   return true;
 }
@@ -294,7 +310,7 @@ allowed (struct shadow *sh, const struct entry *list, unsigned byte,
 
   for (e = list; e; e = e->next)
     if ((e->kind == SHADOW_UNDEFINED || entry_byte (sh, e, offset) == value)
-        && current (list, e, byte, read))
+        && current (sh, list, e, byte, read))
       return true;
   return false;
 }
@@ -315,7 +331,7 @@ explain (struct shadow *sh, const struct entry *list, uint64_t read,
   n += snprintf (text + n, SHADOW_TEXT - n, " in read %" PRIu64 ", allowed:",
                  read);
   for (e = list; e && n < SHADOW_TEXT - 64; e = e->next)
-    if (current (list, e, bad % SECTOR, read))
+    if (current (sh, list, e, bad % SECTOR, read))
       n += snprintf (text + n, SHADOW_TEXT - n, " 0x%02x of %s %" PRIu64,
                      entry_byte (sh, e, bad),
                      e->sent == 0 ? "the beginning," :
@@ -344,7 +360,7 @@ is_one (struct shadow *sh, const struct entry *list, const uint8_t *buf,
       memset (want, 0, end - start);
     if ((e->kind == SHADOW_UNDEFINED ||
          memcmp (buf, want, end - start) == 0)
-        && current (list, e, start, read))
+        && current (sh, list, e, start, read))
       return true;
   }
   return false;
@@ -423,7 +439,7 @@ shadow_expected (struct shadow *sh, uint8_t *buf, size_t count,
       continue;
     }
     for (found = NULL, e = list; e; e = e->next) {
-      if (!current (list, e, pos % SECTOR, UINT64_MAX))
+      if (!current (sh, list, e, pos % SECTOR, UINT64_MAX))
         continue;
       if (found || e->kind == SHADOW_UNDEFINED)
         break;

@@ -42,7 +42,8 @@ enum shadow_outcome {
   SHADOW_DONE,                  /* it succeeded */
   SHADOW_UNKNOWN,               /* it failed; what it did is unknown */
   SHADOW_NOTHING,               /* it failed and surely changed nothing */
-  SHADOW_LOST,                  /* its connection was: it may happen later */
+  SHADOW_LOST,                  /* its connection was: it may happen later,
+                                 * until shadow_over */
 };
 
 struct shadow;
@@ -78,6 +79,12 @@ extern uint64_t shadow_begin (struct shadow *sh, enum shadow_kind kind,
 /* Its reply has come. */
 extern void shadow_end (struct shadow *sh, uint64_t stamp, uint64_t count,
                         uint64_t offset, enum shadow_outcome outcome);
+
+/* None of the requests that have been sent so far, and have been lost or will
+ * be, can happen any more: who had them is dead, and nobody is in his place
+ * yet.  What succeeds from now on overwrites them.
+ */
+extern void shadow_over (struct shadow *sh);
 
 /* Is what a read with that stamp found at offset allowed?  If not, *bad is
  * the first bad offset and text (SHADOW_TEXT bytes) tells what is wrong.

@@ -6,7 +6,8 @@ if HAVE_CHECK
 
 unit_tests = \
 	check_dirty check_dirty_threads check_dirty_tree check_failpoint \
-	check_intent_format check_intent_store check_pace check_range
+	check_intent_format check_intent_store check_pace check_range \
+	check_shadow
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 
@@ -46,5 +47,11 @@ check_pace_LDADD = $(unit_ldadd)
 check_range_SOURCES = tests/unit/check_range.c
 check_range_CFLAGS = $(unit_cflags)
 check_range_LDADD = $(unit_ldadd)
+
+check_shadow_SOURCES = tests/unit/check_shadow.c \
+	tests/lib/shadow.c tests/lib/shadow.h
+check_shadow_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+check_shadow_CFLAGS = $(unit_cflags)
+check_shadow_LDADD = $(CHECK_LIBS) -lpthread
 
 endif HAVE_CHECK
