@@ -144,6 +144,7 @@ func_tests = \
 	tests/func/test-bench.py \
 	tests/func/test-bitmap-hostile.py \
 	tests/func/test-bitmap-pivoted.py \
+	tests/func/test-block-status.py \
 	tests/func/test-bitmap-table.py \
 	tests/func/test-bitmap-order.py \
 	tests/func/test-completion.py \
