@@ -108,6 +108,7 @@ stress_tests = \
 	tests/func/test-servers.sh \
 	tests/func/test-source-errors.sh \
 	tests/func/test-pivot.py \
+	tests/func/test-pivot-emulation.sh \
 	tests/func/test-pivot-faults.py \
 	tests/func/test-run-again.py \
 	tests/func/test-run-delta.py \

@@ -17,7 +17,7 @@
 #include "nbdfsx.h"
 
 #define MAX_DISK (UINT64_C (8) << 30)
-#define CHUNK (1u << 20)        /* of whole images */
+#define CHUNK (64u << 10)       /* of whole images: what any server takes */
 
 extern char **environ;
 
