@@ -10,11 +10,12 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from mirrortest import SLOW, Test  # noqa: E402
+from mirrortest import BUILD, SLOW, Test  # noqa: E402
 
 import nbd  # noqa: E402
 
 SIZE = 1 << 20
+CAPS = os.path.join(BUILD, "tests/lib/.libs/caps.so")
 
 
 def ready(t, qmp):
@@ -190,9 +191,46 @@ def lost_target(t):
     t.stop("proxy")
 
 
+def cannot_flush(t):
+    """Clients who may flush are not moved to a target that cannot, and neither
+    verb does anything; those who were never told that they may are."""
+    for source in "flush,multi-conn", "multi-conn":
+        t.nbdkit("target", CAPS, "size=%d" % SIZE, "caps=zero,multi-conn")
+        t.mirror(CAPS, "size=%d" % SIZE, "caps=" + source)
+        load = t.load("load", "--connections=2", "--max-size=4K", "--seed=5",
+                      "--final=" + t.uri("target"))
+        load.more(50)
+        with t.qmp() as qmp:
+            ready(t, qmp)
+            if "flush" in source:
+                for verb, name in ("job-complete", "id"), \
+                        ("block-job-complete", "device"):
+                    why = qmp.refused(verb, **{name: "m"})
+                    assert why == (
+                        "Job 'm' cannot be completed now: the target cannot "
+                        "flush, but clients were told that they may"), why
+                load.more(50)
+                m = qmp.mirror()
+                assert m["pivoted"] is False and m["held"] is False, m
+                assert qmp.job()["status"] == "ready", qmp.job()
+                assert not [e for e in qmp.events if e["event"] in (
+                    "MIRROR_PIVOTED", "MIRROR_SWITCH_FAILED")], qmp.events
+            else:
+                qmp.command("job-complete", id="m")
+                qmp.wait_event("MIRROR_PIVOTED", 30 * SLOW)
+                load.more(50)
+            load.stop()
+            if "flush" in source:
+                t.wait_equal(qmp)
+                assert t.compare("proxy", "target")
+        t.stop("proxy")
+        t.stop("target")
+
+
 with Test() as t:
     failing_flush(t)
     slow_drain(t)
     late_flush(t)
     resting_tee(t)
     lost_target(t)
+    cannot_flush(t)
