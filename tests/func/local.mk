@@ -85,8 +85,6 @@ stress_tests = \
 	tests/func/test-background.sh \
 	tests/func/test-background-never-waits.sh \
 	tests/func/test-bitmap-ends.py \
-	tests/func/test-bitmap-errors.py \
-	tests/func/test-bitmap-failpoints.py \
 	tests/func/test-bitmap-kill.py \
 	tests/func/test-bitmap-power.py \
 	tests/func/test-block-sizes.sh \
@@ -120,6 +118,13 @@ stress_tests = \
 	tests/func/test-verify.py \
 	tests/func/test-write-blocking.sh
 
+# What needs a build with --enable-failpoints, all of it or in part.
+failpoint_tests = \
+	tests/func/test-bitmap-errors.py \
+	tests/func/test-bitmap-failpoints.py \
+	tests/func/test-bitmap-hostile.py \
+	tests/func/test-failpoints.py
+
 # The plugin uring.
 uring_tests = \
 	tests/func/test-uring-durable.py \
@@ -139,11 +144,11 @@ run_tests = \
 	tests/func/test-run-usage.py
 
 func_tests = \
+	$(failpoint_tests) \
 	$(stress_tests) \
 	tests/func/test-bad-input.sh \
 	tests/func/test-bad-input-daemon.sh \
 	tests/func/test-bench.py \
-	tests/func/test-bitmap-hostile.py \
 	tests/func/test-bitmap-pivoted.py \
 	tests/func/test-block-status.py \
 	tests/func/test-bitmap-table.py \
@@ -156,7 +161,6 @@ func_tests = \
 	tests/func/test-copy-mode-auto.py \
 	tests/func/test-docs-examples.py \
 	tests/func/test-end-flushes.py \
-	tests/func/test-failpoints.py \
 	tests/func/test-exit-status.py \
 	tests/func/test-fio-verify.sh \
 	tests/func/test-flags.py \
@@ -235,4 +239,11 @@ scoreboard: all
 
 .PHONY: check-stress
 check-stress: all
-	STRESS=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(stress_tests)'
+	STRESS=1 $(MAKE) $(AM_MAKEFLAGS) check \
+	  TESTS='$(stress_tests) $(failpoint_tests)'
+
+# Only these; without failpoints they are skipped.
+.PHONY: check-failpoints
+check-failpoints: all
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(failpoint_tests)' \
+	  check_PROGRAMS='tests/lib/mirrorcmp$(EXEEXT) tests/lib/oracle$(EXEEXT)'
