@@ -33,6 +33,7 @@ EXTRA_DIST += \
 	tests/mutants/end-not-recorded.patch \
 	tests/mutants/end-unpublishes-before-record.patch \
 	tests/mutants/epoch-unchecked.patch \
+	tests/mutants/extents-of-any-length.patch \
 	tests/mutants/failed-switch-stays-shut.patch \
 	tests/mutants/fence-does-not-wait.patch \
 	tests/mutants/fence-not-recorded.patch \
@@ -115,6 +116,7 @@ EXTRA_DIST += \
 	tests/mutants/pivot-without-block-lock.patch \
 	tests/mutants/pivot-without-drain.patch \
 	tests/mutants/pivoted-forgets-earlier-sessions.patch \
+	tests/mutants/pivoted-fua-to-any-target.patch \
 	tests/mutants/pivoted-size-not-compared.patch \
 	tests/mutants/plain-flush-forgotten.patch \
 	tests/mutants/policy-report-ignored.patch \
@@ -174,9 +176,11 @@ EXTRA_DIST += \
 	tests/mutants/target-short-read-ignored.patch \
 	tests/mutants/tee-among-older-requests.patch \
 	tests/mutants/tee-clears-after-io.patch \
+	tests/mutants/tee-ignores-blocks.patch \
 	tests/mutants/tee-not-recorded.patch \
 	tests/mutants/timeout-stays-with-the-job.patch \
 	tests/mutants/tracking-after-scan.patch \
+	tests/mutants/unflushable-pivot-allowed.patch \
 	tests/mutants/unflushable-pivot-trusted.patch \
 	tests/mutants/unmap-ignored.patch \
 	tests/mutants/unread-page-counts-as-recorded.patch \
@@ -215,4 +219,5 @@ EXTRA_DIST += \
 	tests/mutants/write-failure-counts-as-recorded.patch \
 	tests/mutants/yield-compares-with-itself.patch \
 	tests/mutants/yield-forgets-what-is-dirtied.patch \
-	tests/mutants/yield-limit-of-nothing.patch
+	tests/mutants/yield-limit-of-nothing.patch \
+	tests/mutants/zeroes-as-data-cut-off.patch
