@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/tools"))
 from lyingserver import LyingServer  # noqa: E402
-from mirrortest import SLOW, STRESS, Test, wait_for  # noqa: E402
+from mirrortest import SLOW, STRESS, Test, listens, wait_for  # noqa: E402
 from uringtest import connect, error_of, result  # noqa: E402
 
 import nbd  # noqa: E402
@@ -323,7 +323,7 @@ def few_connections(t):
     t.servers["server"] = process = subprocess.Popen(
         ["qemu-nbd", "-t", "-e", "2", "-f", "raw", "-k", sock,
          t.path("image")], stdin=subprocess.DEVNULL)
-    wait_for(lambda: process.poll() is not None or os.path.exists(sock),
+    wait_for(lambda: process.poll() is not None or listens(sock),
              "qemu-nbd does not start")
     t.nbdkit("few", "nbdsource", t.uri("server"), "connections=4")
     h = connect(t, "few")

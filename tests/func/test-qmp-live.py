@@ -11,7 +11,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from mirrortest import SLOW, Test, wait_for  # noqa: E402
+from mirrortest import SLOW, Test, listens, wait_for  # noqa: E402
 from qmp import QMP  # noqa: E402
 from qmpreplay import Replay, Step, is_event, names  # noqa: E402
 
@@ -149,7 +149,7 @@ def start_daemon(t, daemon):
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL,
                                    stdout=log, stderr=log)
     t.servers["qsd"] = process
-    wait_for(lambda: os.path.exists(t.path("qsd.sock")) or
+    wait_for(lambda: listens(t.path("qsd.sock")) or
              process.poll() is not None, "qemu-storage-daemon does not start")
 
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import time
 
-from mirrortest import SLOW, STRESS, wait_for
+from mirrortest import SLOW, STRESS, listens, wait_for
 
 import nbd
 
@@ -79,7 +79,7 @@ class Scene:
                  *options, disk or self.disk],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.t.servers["target"] = process
-        wait_for(lambda: process.poll() is not None or os.path.exists(sock),
+        wait_for(lambda: process.poll() is not None or listens(sock),
                  "qemu-nbd does not start")
         assert process.poll() is None, "qemu-nbd ended at once"
 

@@ -64,6 +64,14 @@ def wait_for(condition, what, timeout=30):
         time.sleep(0.01)
 
 
+def listens(path):
+    """Is there a server at that socket?  A while before it there is the file,
+    where connections are refused."""
+    with open("/proc/net/unix", encoding="utf-8") as f:
+        return any(int(line.split()[3], 16) & 0x10000   # __SO_ACCEPTCON
+                   for line in f if line.rstrip("\n").endswith(" " + path))
+
+
 def all_stopped(pid):
     """Are all threads of a process in the state T?"""
     tasks = "/proc/%d/task" % pid
