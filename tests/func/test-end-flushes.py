@@ -12,7 +12,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
-from mirrortest import SLOW, Test, wait_for  # noqa: E402
+from mirrortest import SLOW, Test, freeze, wait_for  # noqa: E402
 
 import nbd  # noqa: E402
 
@@ -69,14 +69,6 @@ def at_the_end(how, mirror):
             t.stop("target")
 
 
-def stop(process):
-    def stopped():
-        with open("/proc/%d/stat" % process.pid, encoding="ascii") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "T"
-    process.send_signal(signal.SIGSTOP)
-    wait_for(stopped, "a process does not stop")
-
-
 def pivoted(t):
     """The clients have another disk, whose server is stopped."""
     t.nbdkit("target", "-t", "1", "memory", str(SIZE))
@@ -88,7 +80,7 @@ def pivoted(t):
     q.command("block-job-complete", device="mirror")
     q.wait(lambda q: q.mirror()["pivoted"], 30 * SLOW)
     h.pwrite(b"y" * 512, 0)
-    stop(t.servers["target"])
+    freeze(t.servers["target"].pid)
     return h, q
 
 
@@ -134,7 +126,7 @@ def stopped_for_long():
         for _ in range(5):
             h.poll(20)
         proxy = t.servers["proxy"]
-        stop(proxy)
+        freeze(proxy.pid)
         t.servers["target"].send_signal(signal.SIGCONT)
         # What is waited for is that so much time has passed.
         until = time.monotonic() + TIMEOUT + 1
