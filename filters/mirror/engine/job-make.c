@@ -32,12 +32,18 @@ on_source_lost (void *opaque, struct dirty *v)
 /* What was suspect, and is dirty from now on: of a change that the source has
  * failed, or of a process that was killed, something may have landed only after
  * the last good flush.  V must have it before it is copied.
+ *
+ * The same on the target: what has come by a connection that is lost those of
+ * this session need not show before a flush, nor tell as extents.  So U has it.
  */
 static bool
 on_settled (void *opaque, struct range r)
 {
   struct job *job = opaque;
+  struct flusher *f = job->pair.flusher;
 
+  /* If the session has ended, the next one knows all that has come by then. */
+  flusher_acked (f, r, false, flusher_stamp (f));
   return source_flusher_add (job->pair.source_flusher, r);
 }
 

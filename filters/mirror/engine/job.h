@@ -13,11 +13,11 @@
  *                                  one step, so that events are in order
  *   1  mirror.lock                 the job pointer and the job's state
  *   2  copiers.lock                choosing work
- *      flusher.lock                U and the flush in flight
  *      verifier.lock               what a verification has found
  *      pivoted.lock                the session after a pivot
  *      suspects.lock
- *   3  source_flusher.lock         V and the flush in flight
+ *   3  flusher.lock                U and the flush in flight
+ *      source_flusher.lock         V and the flush in flight
  *   4  dirty.lock  rangelocks.lock  gate.lock  rates.lock  intent.lock
  *      late.lock                   leaves
  *

@@ -13,7 +13,7 @@
  * of them is a reason not to be synced.
  *
  * Thread-safe.  One mutex, taken before dirty.lock and, for settled, before
- * source_flusher.lock.
+ * flusher.lock and source_flusher.lock.
  */
 
 #ifndef MIRROR_SUSPECTS_H
