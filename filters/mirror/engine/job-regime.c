@@ -21,13 +21,13 @@ job_mode_tees_locked (const struct job *job)
     (job->copy_mode == COPY_AUTO && job->first_pass);
 }
 
-/* Who wants a pivot or a detach wants it of a job that is paused, too.  While
- * a session is being ended or looked at, nobody may use it.
+/* Who wants a pivot, a detach or a hold wants it of a job that is paused, too.
+ * While a session is being ended or looked at, nobody may use it.
  */
 void
 job_run_copiers_locked (struct job *job)
 {
-  const bool halt = job->wanted == HALT_PIVOT || job->wanted == HALT_DETACH;
+  const bool halt = job->wanted != HALT_NONE;
 
   copiers_run (job->copiers, job->go && !job->cancel && !job->completed &&
                job->online && !job->lost && !job->session.checking &&
