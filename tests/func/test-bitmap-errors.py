@@ -15,7 +15,10 @@ Needs a build with --enable-failpoints."""
 
 import errno
 import os
+import shutil
+import signal
 import sys
+import threading
 import time
 
 sys.dont_write_bytecode = True
@@ -25,7 +28,7 @@ from bitmap import (REGION, check_recorded, differing,  # noqa: E402
                     dirty_ranges, header)
 from dead import TIMEOUT, WAIT, Scene  # noqa: E402
 from failpoints import failpoint, need_failpoints  # noqa: E402
-from mirrortest import Test, wait_for  # noqa: E402
+from mirrortest import Test, all_stopped, wait_for  # noqa: E402
 
 SIZE = (8 << 20) + 1536
 MODES = "write-blocking", "background"
@@ -225,16 +228,48 @@ def pivot_fails(t, mode):
         s.restarted(everything=True)
 
 
+def pivot_in_no_file(t, mode, replaced):
+    """The file has been removed, or there is another one of its name: a pivot
+    is not recorded where no restart would find it."""
+    with Failing(t, mode) as s:
+        s.start()
+        load = s.load()
+        load.more(10)
+        os.rename(s.file, s.file + ".aside")
+        if replaced:
+            shutil.copy(s.file + ".aside", s.file)
+        s.qmp.command("job-complete", id="mirror")
+        event = s.qmp.wait_event("MIRROR_SWITCH_FAILED", WAIT)
+        assert "removed or replaced" in event["data"]["error"], event
+        load.more(100)
+        s.quiet(load, 10 * TIMEOUT)
+        m = s.qmp.mirror()
+        assert not m["pivoted"], m
+        assert m["bitmap"]["state"] == ("running" if replaced else "lost"), m
+        assert header(s.file + ".aside")["disk"] == "-"
+        s.equal()
+        s.end_both()
+
+
 def pivot_unknown(t, mode, killed):
     """It may be in the file, which can be neither written nor removed."""
     with Failing(t, mode) as s:
-        s.start("intent-head-sync:5=EIO,intent-head:6+=EIO")
+        # Until then the file must have its name.
+        s.start("intent-head:5=pause,intent-head-sync:5=EIO,"
+                "intent-head:6+=EIO")
         load = s.load("--reconnect")
         load.more(10)
         h = s.client()
         done = []
+        proxy = t.servers["proxy"].pid
+        complete = threading.Thread(target=s.qmp.command,
+                                    args=("job-complete",),
+                                    kwargs={"id": "mirror"})
+        complete.start()
+        wait_for(lambda: all_stopped(proxy), "the record is not written")
         with Broken(s) as b:
-            s.qmp.command("job-complete", id="mirror")
+            os.kill(proxy, signal.SIGCONT)
+            complete.join()
             wait_for(lambda: header(b.aside)["state"] == "pivoted",
                      "no record")
             h.aio_pread(nbd.Buffer(512), 0,
@@ -279,6 +314,8 @@ for n, (p, g) in enumerate(GIVEN_UP):
         given_up(test, MODES[n % 2], p, g)
 for m in MODES:
     for k in False, True:
+        with Test() as test:
+            pivot_in_no_file(test, m, k)
         with Test() as test:
             broken(test, m, k)
         with Test() as test:
