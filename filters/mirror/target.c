@@ -167,7 +167,10 @@ static void
 op_submit (struct target *t, struct target_req *req)
 {
   struct target_session *s = (struct target_session *) t;
-  struct conn *c = target_pick_conn (s, req->lane);
+  /* A flush has no data that clients would have to wait behind. */
+  const bool copy = req->lane == LANE_COPY && req->op != TARGET_FLUSH;
+  struct conn *c = target_pick_conn (s, copy || req->lane == LANE_ONE
+                                     ? req->lane : LANE_TEE);
 
   assert (req->count <= (req->op == TARGET_ZERO || req->op == TARGET_TRIM
                          ? TARGET_MAX_ZERO : LEG_MAX_REQUEST));
