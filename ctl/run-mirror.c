@@ -117,6 +117,9 @@ run_look (struct run *run)
   }
   progress_show (&run->progress, mirror);
   tell_lost (run, mirror);
+  /* Also if its event has been missed: a mirror back is not to be completed. */
+  if (json_is_true (json_object_get (mirror, "pivoted")))
+    run->complete = false;
   job = json_object_get (mirror, "job");
   if (run->complete && json_is_true (json_object_get (job, "ready"))) {
     complete (run, look_word (job, "id"));

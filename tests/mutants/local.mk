@@ -142,6 +142,7 @@ EXTRA_DIST += \
 	tests/mutants/session-end-forgets-copies.patch \
 	tests/mutants/session-end-forgets-tees.patch \
 	tests/mutants/session-end-forgets-unflushed.patch \
+	tests/mutants/settled-not-in-u.patch \
 	tests/mutants/settled-not-in-v.patch \
 	tests/mutants/settled-while-losing.patch \
 	tests/mutants/skip-after-failed-flush.patch \

@@ -439,8 +439,7 @@ job_session_begin (struct job *job)
     job_doubt_cache (job);
   else if ((!first || job->resumed) && job->scanned &&
            !content_is_known (job)) {
-    if (p->intent)
-      intent_everything (p->intent);
+    job_record_everything (job->m);
     pair_mark (p, (struct range) { 0, p->size });
     ev.error = "its content is not the one it had: all is copied again";
   }

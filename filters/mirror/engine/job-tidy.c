@@ -55,6 +55,16 @@ retire (struct job *job)
     intent_retire (intent, next_differing, &job->pair);
 }
 
+/* A mark is always right, also of what cannot be recorded; but it has to be tried
+ * again, until it is or there is no file.
+ */
+void
+job_record_everything (struct mirror *m)
+{
+  if (m->intent && intent_everything (m->intent) < 0)
+    atomic_store (&m->record_owed, true);
+}
+
 void
 job_tidy (struct job *job)
 {
@@ -63,6 +73,8 @@ job_tidy (struct job *job)
   if (job_now_ns (job) < job->tidy_due_ns)
     return;
   job->tidy_due_ns = job_now_ns (job) + (ns > 0 ? ns : TIDY_NS);
+  if (atomic_exchange (&job->m->record_owed, false))
+    job_record_everything (job->m);
   if (!may_tidy (job))
     return;
   if (job->pair.intent) {

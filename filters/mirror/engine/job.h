@@ -172,6 +172,9 @@ struct mirror {
    */
   _Atomic bool flush_owed;
 
+  _Atomic bool record_owed;     /* everything may differ, and the intent file
+                                 * could not be told */
+
   struct late late;
 
   struct mutex regime_lock;
@@ -337,6 +340,9 @@ extern void job_remember_locked (struct job *job);
  * out of W what has become equal; the job's thread.
  */
 extern void job_tidy (struct job *job);
+
+/* The intent file is to say that everything may differ.  Blocks for its disk. */
+extern void job_record_everything (struct mirror *m);
 extern void job_close (struct job *job);
 
 /*-- job-session.c ------------------------------------------------------*/

@@ -157,11 +157,7 @@ mirror_pause (struct mirror *m, const char *id, bool pause,
 void
 job_mark_all (struct mirror *m)
 {
-  /* If that cannot be recorded the file is as good as lost; a mark is always
-   * right.
-   */
-  if (m->intent)
-    intent_everything (m->intent);
+  job_record_everything (m);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   if (m->job && !m->job->cancel && !m->job->completed)
     pair_mark (&m->job->pair, (struct range) { 0, m->config.size });
@@ -176,8 +172,7 @@ job_source_failed (struct mirror *m, struct range r, bool flush)
   late_note (&m->late, flush ? all : r, clock->now_ns (clock));
   if (!flush)
     return;
-  if (m->intent)
-    intent_everything (m->intent);
+  job_record_everything (m);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
   if (m->job && !m->job->cancel && !m->job->completed)
     pair_mark_suspect (&m->job->pair, all);
