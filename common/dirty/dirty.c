@@ -47,6 +47,7 @@ struct dirty {
   struct tree tree;
   uint64_t claims;              /* open ones */
   uint64_t claimed_bytes;
+  uint64_t done_bytes, unknown_bytes;   /* see struct dirty_counts */
 };
 
 static uint64_t
@@ -139,23 +140,49 @@ dirty_free (struct dirty *d)
   free (d);
 }
 
-uint64_t
-dirty_set (struct dirty *d, struct range r)
+/* Returns how many bytes were not. */
+static uint64_t
+set_locked (struct dirty *d, struct range r)
 {
-  uint64_t old;
+  const uint64_t old = d->tree.dirty;
 
   assert (r.start <= r.end);
   assert (r.end <= d->size);
 
   if (range_empty (r))
     return 0;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
-  old = d->tree.dirty;
   tree_set (&d->tree, byte_to_granule (d, r.start),
             byte_to_granule_up (d, r.end));
   if (d->reasons && d->tree.dirty > old)
     reasons_raise (d->reasons, d->tree.dirty - old);
   return (d->tree.dirty - old) << d->granule_shift;
+}
+
+uint64_t
+dirty_set (struct dirty *d, struct range r)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
+
+  return set_locked (d, r);
+}
+
+void
+dirty_set_unknown (struct dirty *d, uint64_t bytes)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
+
+  d->unknown_bytes = bytes;
+}
+
+void
+dirty_learn (struct dirty *d, struct range r, bool differs)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
+
+  assert (d->unknown_bytes >= range_len (r));
+  d->unknown_bytes -= range_len (r);
+  if (differs)
+    set_locked (d, r);
 }
 
 void
@@ -230,10 +257,9 @@ dirty_claim_run (struct dirty *d, struct range r, struct range *run)
   return true;
 }
 
-void
-dirty_end_claim (struct dirty *d, uint64_t bytes)
+static void
+end_claim_locked (struct dirty *d, uint64_t bytes)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
   assert (bytes > 0);
   assert (d->claims > 0);
   assert (d->claimed_bytes >= bytes);
@@ -241,6 +267,23 @@ dirty_end_claim (struct dirty *d, uint64_t bytes)
   d->claimed_bytes -= bytes;
   if (d->reasons)
     reasons_lower (d->reasons, 1);
+}
+
+void
+dirty_end_claim (struct dirty *d, uint64_t bytes)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
+
+  end_claim_locked (d, bytes);
+}
+
+void
+dirty_end_claim_well (struct dirty *d, uint64_t bytes)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
+
+  d->done_bytes += bytes;
+  end_claim_locked (d, bytes);
 }
 
 bool
@@ -284,6 +327,17 @@ dirty_move (struct dirty *from, struct dirty *to)
   tree_move (&from->tree, &to->tree);
   if (to->reasons && to->tree.dirty > old)
     reasons_raise (to->reasons, to->tree.dirty - old);
+}
+
+void
+dirty_count (struct dirty *d, struct dirty_counts *counts)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->lock);
+
+  *counts = (struct dirty_counts) {
+    .dirty = bytes_locked (d), .claimed = d->claimed_bytes,
+    .done = d->done_bytes, .unknown = d->unknown_bytes,
+  };
 }
 
 void

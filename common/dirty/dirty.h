@@ -69,6 +69,9 @@ extern bool dirty_claim_run (struct dirty *d, struct range r,
 /* End a claim of that many bytes.  If the work failed, dirty_set first. */
 extern void dirty_end_claim (struct dirty *d, uint64_t bytes);
 
+/* The same, of one whose work has been done. */
+extern void dirty_end_claim_well (struct dirty *d, uint64_t bytes);
+
 /* The first dirty run that starts at or after `from` (rounded down to a
  * granule), cut at max_len bytes rounded down to granules, at least one
  * granule.  Returns false if nothing is dirty there; does not wrap.
@@ -81,6 +84,23 @@ extern bool dirty_next (struct dirty *d, uint64_t from, uint64_t max_len,
  * reasons and nobody else changes it meanwhile.
  */
 extern void dirty_move (struct dirty *from, struct dirty *to);
+
+/* How far it is, of one moment; bytes. */
+struct dirty_counts {
+  uint64_t dirty;
+  uint64_t claimed;             /* claims that are open */
+  uint64_t done;                /* ... that have ended well: never falls */
+  uint64_t unknown;             /* nobody has said yet whether it differs */
+};
+extern void dirty_count (struct dirty *d, struct dirty_counts *counts);
+
+/* So many bytes, from now on: of a new one that is 0. */
+extern void dirty_set_unknown (struct dirty *d, uint64_t bytes);
+
+/* r, which was unknown and is not any more, differs (then it is set as by
+ * dirty_set) or not.  In pieces of any alignment, each once.
+ */
+extern void dirty_learn (struct dirty *d, struct range r, bool differs);
 
 /* Exact at the moment of the call: dirty bytes, and bytes under claim. */
 extern void dirty_bytes (struct dirty *d, uint64_t *dirty, uint64_t *claimed);

@@ -455,6 +455,45 @@ START_TEST (nothing_to_claim_is_no_reason)
 }
 END_TEST
 
+static void
+expect_counts (struct dirty *d, uint64_t dirty, uint64_t claimed,
+               uint64_t done, uint64_t unknown)
+{
+  struct dirty_counts c;
+
+  dirty_count (d, &c);
+  ck_assert_uint_eq (c.dirty, dirty);
+  ck_assert_uint_eq (c.claimed, claimed);
+  ck_assert_uint_eq (c.done, done);
+  ck_assert_uint_eq (c.unknown, unknown);
+}
+
+/* From a disk of which nothing is known to one that is all copied. */
+START_TEST (what_is_known)
+{
+  struct dirty *d = dirty_new (4 * 512 + 100, 512, NULL);
+  struct range run;
+
+  dirty_set_unknown (d, 4 * 512 + 100);
+  expect_counts (d, 0, 0, 0, 2148);
+  dirty_learn (d, (struct range) { 0, 700 }, true);
+  expect_counts (d, 1024, 0, 0, 1448);
+  dirty_learn (d, (struct range) { 700, 2000 }, false);
+  expect_counts (d, 1024, 0, 0, 148);
+  dirty_learn (d, (struct range) { 2000, 2148 }, true);
+  expect_counts (d, 1024 + 512 + 100, 0, 0, 0);
+  ck_assert (dirty_claim_run (d, (struct range) { 0, 2048 }, &run));
+  expect_counts (d, 612, 1024, 0, 0);
+  dirty_end_claim_well (d, 1024);
+  expect_counts (d, 612, 0, 1024, 0);
+  ck_assert (dirty_claim_run (d, (struct range) { 1536, 2148 }, &run));
+  dirty_end_claim (d, 612);
+  expect_counts (d, 0, 0, 1024, 0);
+  dirty_check (d);
+  dirty_free (d);
+}
+END_TEST
+
 START_TEST (freeing_nothing)
 {
   dirty_free (NULL);
@@ -472,6 +511,7 @@ main (void)
   tcase_set_timeout (tc, 300);
   tcase_add_test (tc, marking_rounds_outward_clearing_inward);
   tcase_add_test (tc, last_granule_is_whole);
+  tcase_add_test (tc, what_is_known);
   tcase_add_test (tc, an_empty_range_does_nothing);
   tcase_add_test (tc, nothing_to_claim_is_no_reason);
   tcase_add_test (tc, freeing_nothing);

@@ -64,8 +64,6 @@ fill_pair (struct job *job, const struct job_params *params,
   p->detect_zeroes = params->detect_zeroes;
   p->target_is_zero = params->target_is_zero;
   p->defer_flush = params->defer_flush;
-  atomic_init (&p->counters.unscanned_bytes,
-               params->sync == SYNC_FULL ? p->size : 0);
 
   p->intent = job->m->intent;
   p->timeout_ns = &job->timeout_ns;
@@ -96,6 +94,8 @@ fill_pair (struct job *job, const struct job_params *params,
                               on_settled, job);
   if (!p->suspects)
     return -ENOMEM;
+  if (params->sync == SYNC_FULL)
+    dirty_set_unknown (p->dirty, p->size);
   p->flusher = flusher_new (target, p->size, p->granularity, p->dirty,
                             &p->reasons);
   return p->flusher ? 0 : -ENOMEM;

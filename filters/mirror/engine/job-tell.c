@@ -287,15 +287,10 @@ job_tell_released (struct mirror *m, const char *reason, uint64_t held_ns)
     m->config.event (m->config.event_opaque, &ev);
 }
 
-/* How often progress is looked at, while pieces end meanwhile. */
-#define PROGRESS_TRIES 10
-
-/* Progress made after offset was read is missing in both, so it is read again;
- * what becomes dirty after having been suspect counts twice for a moment.  What
- * has not been scanned counts as dirty, or a job that has just begun would
+/* What has not been scanned counts as dirty, or a job that has just begun would
  * look like one that is done.  What a client has dirtied before the scan came
- * there, or the scan just now, is in both, and what is dirty again while it is
- * in flight: together they cannot be more than the disk.
+ * there is in both, and what is dirty again while it is in flight: together they
+ * cannot be more than the disk.
  */
 static uint64_t
 take_some (uint64_t *n, uint64_t left)
@@ -309,17 +304,17 @@ struct progress
 job_progress (struct job *job)
 {
   struct pair *p = &job->pair;
+  struct dirty_counts counts;
   struct progress pr;
   uint64_t left;                /* of the disk */
-  unsigned tries = 0;
 
-  do {
-    pr.offset = atomic_load (&p->counters.progress_bytes);
-    pr.unscanned = atomic_load (&p->counters.unscanned_bytes);
-    pr.suspect = suspects_bytes (p->suspects);
-    dirty_bytes (p->dirty, &pr.dirty, &pr.claimed);
-  } while (pr.offset != atomic_load (&p->counters.progress_bytes) &&
-           ++tries < PROGRESS_TRIES);
+  /* What becomes dirty just now is in both. */
+  pr.suspect = suspects_bytes (p->suspects);
+  dirty_count (p->dirty, &counts);
+  pr.offset = counts.done;
+  pr.unscanned = counts.unknown;
+  pr.dirty = counts.dirty;
+  pr.claimed = counts.claimed;
   left = p->size;
   left -= take_some (&pr.dirty, left);
   left -= take_some (&pr.claimed, left);

@@ -58,6 +58,16 @@ pair_mark (struct pair *p, struct range r)
   return n;
 }
 
+void
+pair_learn (struct pair *p, struct range r, bool differs)
+{
+  dirty_learn (p->dirty, r, differs);
+  if (!differs)
+    return;
+  note_watch (p, r);
+  p->work (p->opaque);
+}
+
 struct rates_point
 pair_point (struct pair *p)
 {
@@ -179,9 +189,12 @@ pair_ask_target (struct pair *p, struct range r, extent_fn *fn, void *opaque)
 void
 pair_end_claim (struct pair *p, uint64_t bytes, bool ok)
 {
-  if (ok)
+  if (ok) {
     atomic_fetch_add (&p->counters.progress_bytes, bytes);
-  dirty_end_claim (p->dirty, bytes);
+    dirty_end_claim_well (p->dirty, bytes);
+  }
+  else
+    dirty_end_claim (p->dirty, bytes);
 }
 
 int

@@ -32,14 +32,11 @@ struct pair_counters {          /* see struct mirror_counters */
   _Atomic uint64_t copied_bytes, zeroed_bytes, teed_bytes, tracked_bytes,
     skipped_bytes, target_waits, target_errors, source_errors;
 
-  /* Bytes whose claim has ended well: the job's progress. */
+  /* Bytes whose claim has ended well, for rates. */
   _Atomic uint64_t progress_bytes;
 
   /* Bytes that were clean until a client's request made them dirty. */
   _Atomic uint64_t dirtied_bytes;
-
-  /* What the scan has not come to: nobody knows yet. */
-  _Atomic uint64_t unscanned_bytes;
 };
 
 enum pair_side { SIDE_SOURCE, SIDE_TARGET };
@@ -107,6 +104,9 @@ extern int pair_flush_source (struct pair *p, struct source *source);
  * clean until then.
  */
 extern uint64_t pair_mark (struct pair *p, struct range r);
+
+/* The scan has come to r: dirty_learn, and what pair_mark does if it differs. */
+extern void pair_learn (struct pair *p, struct range r, bool differs);
 
 /* The numbers of which there are rates, now; and hand them in if it is time
  * (rates.h).

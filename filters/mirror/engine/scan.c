@@ -30,7 +30,6 @@ struct scan {
   uint64_t start;               /* of the first window */
   uint64_t window;              /* bytes of one */
   uint64_t done;                /* both sides are known up to here */
-  uint64_t told;                /* ... which is so known to others */
   uint64_t stamp;               /* taken before the target was asked */
   struct hint *extents;         /* the source's */
   scan_told_fn *tell;
@@ -44,10 +43,12 @@ struct scan {
 static void
 skip (struct scan *s, struct range r)
 {
-  if (s->stamp == 0 && flusher_acked (s->p->flusher, r, false, s->stamp) == 0)
+  const bool equal = s->stamp == 0 &&
+    flusher_acked (s->p->flusher, r, false, s->stamp) == 0;
+
+  pair_learn (s->p, r, !equal);
+  if (equal)
     atomic_fetch_add (&s->p->counters.skipped_bytes, range_len (r));
-  else
-    pair_mark (s->p, r);
 }
 
 static int
@@ -60,7 +61,7 @@ target_extent (void *opaque, struct range r, enum extent_kind kind)
   if (kind == EXTENT_ZERO)
     skip (s, r);
   else
-    pair_mark (s->p, r);
+    pair_learn (s->p, r, true);
   s->done = r.end;
   return atomic_load (s->stop);
 }
@@ -84,18 +85,10 @@ scan_target (struct scan *s, struct range r)
       pair_ask_target (s->p, rest, target_extent, s);
     if (s->done == before) {
       /* No answer, or nonsense: it may be anything. */
-      pair_mark (s->p, rest);
+      pair_learn (s->p, rest, true);
       s->done = rest.end;
     }
   }
-}
-
-/* Everything in the window before s->done has been marked or is equal. */
-static void
-scanned (struct scan *s)
-{
-  atomic_fetch_sub (&s->p->counters.unscanned_bytes, s->done - s->told);
-  s->told = s->done;
 }
 
 /* What the source has said of r. */
@@ -107,11 +100,9 @@ source_extent (struct scan *s, struct range r, enum extent_kind kind)
   else if (kind == EXTENT_ZERO)
     scan_target (s, r);
   else
-    pair_mark (s->p, r);
-  if (atomic_load (s->stop))
-    return;
-  s->done = r.end;
-  scanned (s);
+    pair_learn (s->p, r, true);
+  if (!atomic_load (s->stop))
+    s->done = r.end;
 }
 
 static void
@@ -121,7 +112,7 @@ scan_window (struct scan *s, struct range window)
   struct range ask, r;
   enum extent_kind kind;
 
-  s->done = s->told = window.start;
+  s->done = window.start;
   while (s->done < window.end && !atomic_load (s->stop)) {
     ask.start = s->done;
     ask.end = window.end - ask.start < most ? window.end : ask.start + most;
@@ -164,8 +155,7 @@ scan_full (struct pair *p, struct source *source, const _Atomic bool *stop,
   unsigned i;
 
   if (extents == NULL) {
-    pair_mark (p, (struct range) { 0, p->size });
-    atomic_store (&p->counters.unscanned_bytes, 0);
+    pair_learn (p, (struct range) { 0, p->size }, true);
     return 0;
   }
   while (window > p->granularity && window * WINDOWS_MIN > p->size)
