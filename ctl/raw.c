@@ -57,6 +57,9 @@ run_qmp (const struct call *call)
   return r == -EREMOTEIO ? STATUS_FAILED : STATUS_NO_PROXY;
 }
 
+/* A clients' disk may be flushed, or hang for as long as it may. */
+#define QUIT_MS 40000
+
 int
 run_quit (const struct call *call)
 {
@@ -68,7 +71,7 @@ run_quit (const struct call *call)
   if (c == NULL)
     return status;
   result = call_command (c, "quit", NULL, ANSWER_MS, &status);
-  if (result && client_wait_end (c, ANSWER_MS) < 0) {
+  if (result && client_wait_end (c, QUIT_MS) < 0) {
     complain ("quit: the server has agreed, but is still there");
     status = STATUS_FAILED;
   }

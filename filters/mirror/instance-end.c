@@ -85,13 +85,16 @@ static void
 watcher_main (void *vp)
 {
   struct instance *in = vp;
+  bool drained;
 
   while (nbdkit_nanosleep (86400, 0) == 0)
     ;
+
   atomic_store (&in->give_up, true);
-  mirror_shutdown (in->mirror, SHUTDOWN_NS);
+  drained = mirror_shutdown (in->mirror, SHUTDOWN_NS);
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&in->lock);
+    in->changing = !drained;
     in->closed = true;
     cond_broadcast (&in->wake);
   }
@@ -174,6 +177,11 @@ instance_wind_up (struct instance *in)
   if (in->have_watcher) {
     nbdkit_shutdown ();         /* wakes it; not yet set if the start failed */
     thread_join (&in->watcher);
+  }
+  /* What was still under way then has ended since, and is not in that flush. */
+  if (in->changing && in->have_flusher) {
+    thread_join (&in->flusher);
+    in->have_flusher = in->flushed = false;
   }
   if (in->mirror)
     flush_once (in);

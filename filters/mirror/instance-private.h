@@ -58,6 +58,7 @@ struct instance {
   bool ending, ended;           /* instance_free has begun; is about to end */
   bool closed;                  /* the engine has been shut down */
   bool flushed;                 /* the source, for the last time */
+  bool changing;                /* ... while it was still being changed */
   bool taking_file;             /* blockdev-mirror takes an intent file */
   struct thread watcher, quitter, flusher;
   char *target_uri;             /* of the latest job, without secrets */

@@ -107,6 +107,7 @@ EXTRA_DIST += \
 	tests/mutants/pivot-by-any-connection.patch \
 	tests/mutants/pivot-cut-off-forgotten.patch \
 	tests/mutants/pivot-extents-from-another-connection.patch \
+	tests/mutants/pivot-flushes-split-an-error.patch \
 	tests/mutants/pivot-forgets-unflushed.patch \
 	tests/mutants/pivot-hang-not-noticed.patch \
 	tests/mutants/pivot-ignores-suspects.patch \

@@ -204,8 +204,11 @@ checks_flush (struct sim *sim, const struct client_op *op, int result)
   if (result == 0 && sim->lost_touch < op->number && !may_be_told (sim, op))
     sched_fail ("I12", "a flush succeeds after what was written before has "
                 "been lost");
-  /* One that was called before may have waited for its turn. */
+  /* One that was called before may have waited for its turn, or, in vain, for a
+   * session.
+   */
   if (result < 0 && (op->number > sim->lost_call ||
-                     sim->w.disk_flushes > sim->lost_flushes))
+                     sim->w.disk_flushes > sim->lost_flushes ||
+                     sched_now () - op->began_ns >= SERVED_TIMEOUT))
     sim->lost_touch = UINT64_MAX;
 }

@@ -15,9 +15,6 @@
 
 #define SLOWEST_NS UINT64_C (300000000)
 
-/* A bit less than the least that who serves clients waits for a reply. */
-#define SERVED_TIMEOUT UINT64_C (900000000)
-
 static struct fake_target *
 target_of (struct target *t)
 {

@@ -166,6 +166,9 @@ struct fake_piece {
   uint8_t *copy;                /* edge: the block as it was; NULL: not yet */
 };
 
+/* A bit less than the least that clients wait for their disk after a pivot. */
+#define SERVED_TIMEOUT UINT64_C (900000000)
+
 struct fake_request {
   struct target_req *req;       /* NULL: slot is free */
   struct client_op *op;         /* whose call it serves; or NULL */

@@ -49,6 +49,8 @@ const struct scenario scenarios[] = {
     scenario_pivot_block },
   { "pivot-ghosts", "... late, by a session that was lost", SEEN_LATE_SOURCE,
     scenario_pivot_ghosts },
+  { "pivot-flushes", "the clients' disk fails flushes", SEEN_PIVOT,
+    scenario_pivot_flushes },
   { "pivot-hangs", "the clients' disk does not answer", SEEN_DISK_HANGS,
     scenario_pivot_hangs },
   { "pivot-cut", "... and nobody could flush it", SEEN_DISK_LOST,

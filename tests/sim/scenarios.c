@@ -449,6 +449,22 @@ scenario_pivot_partly (struct profile *p)
   p->faults.ghost = 40;
 }
 
+/* It cannot be flushed now and then, and several clients want that at once. */
+void
+scenario_pivot_flushes (struct profile *p)
+{
+  scenario_pivot_back (p);
+  p->clients = 3;
+  p->ops = 60;
+  p->flushes = 40;
+  p->fua_percent = 20;
+  p->reads = 20;
+  p->orders = 4;
+  p->pivot_percent = 100;
+  p->faults.flush_error = 20;
+  p->faults.flush_slow = 40;
+}
+
 void
 scenario_detach (struct profile *p)
 {

@@ -69,6 +69,7 @@ extern void scenario_h7 (struct profile *p);
 extern void scenario_h18 (struct profile *p);
 extern void scenario_h18_failed (struct profile *p);
 extern void scenario_pivot_block (struct profile *p);
+extern void scenario_pivot_flushes (struct profile *p);
 extern void scenario_pivot_ghosts (struct profile *p);
 extern void scenario_pivot_hangs (struct profile *p);
 extern void scenario_pivot_cut (struct profile *p);

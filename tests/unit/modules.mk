@@ -2,7 +2,7 @@
 if HAVE_CHECK
 # The engine.
 engine_tests = \
-	check_flusher check_gate \
+	check_flusher check_gate check_pivoted \
 	check_intent check_intent_crash check_intent_errors \
 	check_intent_sizes check_intent_threads check_jobstate check_late \
 	check_latency check_rangelock check_retry check_source_flusher \
@@ -10,6 +10,10 @@ engine_tests = \
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_ldadd = libengine.la $(unit_ldadd)
+
+check_pivoted_SOURCES = tests/unit/check_pivoted.c
+check_pivoted_CFLAGS = $(unit_cflags)
+check_pivoted_LDADD = $(engine_ldadd)
 
 check_flusher_SOURCES = tests/unit/check_flusher.c
 check_flusher_CFLAGS = $(unit_cflags)

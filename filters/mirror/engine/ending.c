@@ -87,39 +87,35 @@ close_job (struct mirror *m, uint64_t deadline_ns)
   return true;
 }
 
-/* Requests that are under way end, as far as they must: who waits for the clients'
- * disk is not to wait for one that hangs.  false: not all have.
- */
-static bool
-leave_gate (struct mirror *m, uint64_t deadline_ns)
-{
-  if (!m->intent && !mirror_pivoted (m))
-    return false;               /* nobody needs to know */
-  if (gate_flush (m->gate, m->config.clock, deadline_ns) == 0)
-    return true;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
-  if (m->pivoted)
-    pivoted_cut (m->pivoted);
-  return false;
-}
-
 int
 mirror_flush_disk (struct mirror *m, struct source *source)
 {
+  struct job *job;
+  int r;
+
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
     if (m->pivoted)
       source = pivoted_source (m->pivoted);
+    job = m->job;               /* it may end by a pivot, and free that */
+    if (job)
+      job->pins++;
   }
-  return source->can_flush ? source->ops->flush (source) : 0;
+  r = source->can_flush ? source->ops->flush (source) : 0;
+  if (r < 0)                    /* a failure is told once */
+    atomic_store (&m->flush_owed, true);
+  if (job)
+    job_unpin (job);
+  return r;
 }
 
-void
+bool
 mirror_shutdown (struct mirror *m, uint64_t ns)
 {
   struct clock *clock = m->config.clock;
   const uint64_t deadline_ns = clock->now_ns (clock) + ns;
-  bool in_order;
+  bool in_order, drained = false;
 
   atomic_store (&m->ending, true);
   atomic_fetch_or (&m->refuse, REFUSE_SHUT);
@@ -131,16 +127,20 @@ mirror_shutdown (struct mirror *m, uint64_t ns)
     if (m->job)
       cond_signal (&m->job->wake);
   }
-  in_order = leave_gate (m, deadline_ns) && m->intent &&
-    close_job (m, deadline_ns);
-  mirror_interrupt (m);
+  if (m->intent)
+    drained = gate_flush (m->gate, clock, deadline_ns) == 0;
+  in_order = drained && close_job (m, deadline_ns);
+  mirror_interrupt (m);         /* which frees those who wait for a target */
+  drained = drained ||
+    gate_flush (m->gate, clock, clock->now_ns (clock) + WIND_UP_NS) == 0;
   if (!m->intent)
-    return;
+    return drained;
   if (mirror_wait_idle (m, clock->now_ns (clock) + WIND_UP_NS) < 0)
-    return;
+    return drained;
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
     in_order = in_order && !m->left_late;
   }
   intent_close (m->intent, in_order);
+  return drained;
 }

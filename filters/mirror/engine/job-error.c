@@ -124,6 +124,8 @@ job_stop (struct job *job)
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&job->m->lock);
 
+    if (!job->stop_wanted)      /* any more: mirror_set_on_error */
+      return;
     job->stop_wanted = false;
     job->stopped = job->paused = true;
     job_run_copiers_locked (job);

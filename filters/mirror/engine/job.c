@@ -120,6 +120,7 @@ expire_hold (struct job *job)
       m->hold.since_ns = 0;
       m->hold.expired = true;
       job->wanted = HALT_NONE;
+      job_run_copiers_locked (job);     /* it may have been paused meanwhile */
     }
     job_release_locked (job);
   }
@@ -310,6 +311,10 @@ wind_up (struct job *job)
   mutex_unlock (&m->lock);
   if (target)
     target->ops->free (target);
+  mutex_lock (&m->lock);
+  while (job->old_source && job->pins > 0)      /* mirror_flush_disk */
+    cond_wait (&job->unpinned, &m->lock);
+  mutex_unlock (&m->lock);
   pivoted_free (job->old_source);
 }
 

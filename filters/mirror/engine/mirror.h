@@ -318,10 +318,10 @@ extern int mirror_verify_stop (struct mirror *m, const char **why);
 
 /* The process ends: no change is begun any more (-ESHUTDOWN), nobody waits for
  * a lost disk, and what is in flight ends soon.  The intent file is closed, to
- * be resumed.  Blocks for at most so long, and for as long as the file's disk
- * takes.
+ * be resumed.  Blocks for at most so long, a second or two more, and for as long
+ * as the file's disk takes.  false: changes from before are still under way.
  */
-extern void mirror_shutdown (struct mirror *m, uint64_t ns);
+extern bool mirror_shutdown (struct mirror *m, uint64_t ns);
 
 /* End the job as a kill would: for the intent file it is still running.
  * Returns at once.

@@ -96,6 +96,8 @@ extern bool pivoted_begin_use (struct pivoted *p, struct user *user,
 extern void pivoted_end_use (struct pivoted *p, struct user *user, int result,
                              bool durable);
 
+extern void pivoted_hurry_locked (struct pivoted *p);
+
 /* Keep what is locked until the suspect time is over.  Takes over h. */
 extern void pivoted_haunt (struct pivoted *p, struct haunted *h);
 

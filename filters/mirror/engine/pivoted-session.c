@@ -49,16 +49,8 @@ pivoted_lost (struct pivoted *p, struct target *t, int err)
 
   if (p->target == t)
     lost_locked (p, err);
-  else
+  else if (!p->target)          /* or it is a job's, which has just ended */
     p->lost_early = t;
-}
-
-void
-pivoted_cut (struct pivoted *p)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
-
-  lost_locked (p, -ESHUTDOWN);
 }
 
 /*-- its users -----------------------------------------------------------*/
@@ -153,6 +145,22 @@ pivoted_exorcise_locked (struct pivoted *p, bool all)
     free (h);
     mutex_lock (&p->lock);
   }
+}
+
+/* Nobody waits for longer than for one time-out from now on: not for a flush
+ * either.
+ */
+void
+pivoted_hurry_locked (struct pivoted *p)
+{
+  struct clock *clock = p->config.clock;
+  const uint64_t due = clock->now_ns (clock) + p->config.timeout_ns;
+  struct user *user;
+
+  for (user = p->users; user; user = user->next)
+    if (user->due_ns > due)
+      user->due_ns = due;
+  cond_signal (&p->wake);
 }
 
 /*-- the thread ----------------------------------------------------------*/

@@ -167,6 +167,11 @@ pivoted_flush (struct source *s)
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
   end_flush_locked (p);
+  /* The server tells that once, but it may be about what others have written,
+   * who have not begun their flush, or wait to.
+   */
+  if (r < 0 && r != -ENOTCONN)
+    seen = ++p->forgotten;
   if (p->forgotten > told)
     r = -EIO;
   if (r < 0 && p->told < seen)
@@ -177,15 +182,21 @@ pivoted_flush (struct source *s)
 /* The same for FUA, which does not stand for a flush: see request_tee_flush,
  * which takes the failure of one for the loss of anything.
  */
-static int
-end_fua (struct pivoted *p, int r)
+static uint64_t
+begin_fua (struct pivoted *p)
 {
-  uint64_t told;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
 
+  return p->told > p->told_fua ? p->told : p->told_fua;
+}
+
+/* told: what begin_fua has returned before. */
+static int
+end_fua (struct pivoted *p, int r, uint64_t told)
+{
   if (r < 0)
     return r == -ENOTCONN ? -EIO : r;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&p->lock);
-  told = p->told > p->told_fua ? p->told : p->told_fua;
   if (p->forgotten <= told)
     return 0;
   p->told_fua = p->forgotten;
@@ -227,13 +238,14 @@ change (struct pivoted *p, struct target_req *req)
 {
   const bool fua = req->flags & LEG_FUA;
   const uint64_t until = deadline (p);  /* not longer for who queues first */
+  const uint64_t told = fua ? begin_fua (p) : 0;
   int r = p->source.block > 1 ? change_blocks (p, req, until)
     : once (p, req, until);
 
   if (r == 0 && fua && !(req->flags & LEG_FUA))
     r = flush_unasked (p);
   if (fua)
-    r = end_fua (p, r);
+    r = end_fua (p, r, told);
   return r == -ENOTCONN ? -EIO : r;
 }
 
@@ -270,6 +282,7 @@ pivoted_trim (struct source *s, uint32_t count, uint64_t offset,
               unsigned flags)
 {
   struct pivoted *p = of (s);
+  uint64_t told;
   bool can_zero;
 
   {
@@ -278,7 +291,10 @@ pivoted_trim (struct source *s, uint32_t count, uint64_t offset,
   }
   if (can_zero)
     return pivoted_zero (s, count, offset, LEG_MAY_TRIM | (flags & LEG_FUA));
-  return flags & LEG_FUA ? end_fua (p, flush_unasked (p)) : 0;
+  if (!(flags & LEG_FUA))
+    return 0;
+  told = begin_fua (p);
+  return end_fua (p, flush_unasked (p), told);
 }
 
 /* Pieces that are told when the session is not used any more: what is done with
@@ -333,6 +349,11 @@ get_pieces (struct pivoted *p, struct range r, struct pieces *to)
   else
     add_piece (to, r, EXTENT_DATA);
   pivoted_end_use (p, &user, ret < 0 ? ret : 0, false);
+  if (ret == -ENOTCONN) {       /* nobody needs to know */
+    to->n = 0;
+    add_piece (to, r, EXTENT_DATA);
+    return 0;
+  }
   return ret < 0 ? ret : 0;
 }
 
@@ -491,6 +512,6 @@ pivoted_give_up (struct pivoted *p)
   p->give_up = true;
   atomic_store (&p->stop, true);
   pivoted_exorcise_locked (p, true);
+  pivoted_hurry_locked (p);
   cond_broadcast (&p->online);
-  cond_signal (&p->wake);
 }

@@ -100,13 +100,9 @@ extern uint64_t pivoted_reconnects (struct pivoted *p);
 /* Requests that wait, and new ones while there is no session, fail at once
  * from now on, and a lost session is not opened again: the end of the process
  * must not wait for them, and what clients have been moved on from is not
- * needed.
+ * needed.  Those that wait for a reply may do so for one more time-out, flushes,
+ * too.
  */
 extern void pivoted_give_up (struct pivoted *p);
-
-/* And requests that wait for a reply fail, too: end the session.  Only after
- * the former.
- */
-extern void pivoted_cut (struct pivoted *p);
 
 #endif /* MIRROR_PIVOTED_H */

@@ -399,6 +399,7 @@ release (struct mirror *m, uint64_t *held_ns)
     *held_ns = job_now_ns (job) - m->hold.since_ns;
     m->hold.since_ns = 0;
     job->wanted = HALT_NONE;
+    job_run_copiers_locked (job);       /* it may have been paused meanwhile */
     cond_signal (&job->wake);
   }
   job_release_locked (job);
