@@ -137,6 +137,7 @@ void
 look_fill (struct look *l, json_t *mirror)
 {
   json_t *target = json_object_get (mirror, "target");
+  json_t *disk = json_object_get (mirror, "disk");
   json_t *latency = json_object_get (mirror, "latency");
   json_t *eta = json_object_get (mirror, "eta-seconds");
   unsigned i;
@@ -164,6 +165,9 @@ look_fill (struct look *l, json_t *mirror)
   l->target_reason = text_or_none (target, "reason");
   l->connections = look_number (target, "connections");
   l->reconnects = look_number (target, "reconnects");
+  l->disk_uri = text_or_none (disk, "uri");
+  l->disk_state = text_or_none (disk, "state");
+  l->disk_reason = text_or_none (disk, "reason");
   l->pivoted = look_truth (mirror, "pivoted");
   l->held = look_truth (mirror, "held");
   l->fenced = look_truth (mirror, "fenced");

@@ -43,6 +43,8 @@ struct look {
   const char *target_reason;    /* of its state, "" = none */
   uint64_t connections;         /* 0: unknown */
   uint64_t reconnects;
+  const char *disk_uri, *disk_state;    /* clients have; "" = the source */
+  const char *disk_reason;
   bool pivoted, held, fenced;
 
   bool have_bitmap;

@@ -230,10 +230,15 @@ add_keys (const struct run *run, struct words *argv)
 {
   const char *copy_mode = call_option (run->call, "--copy-mode");
   const char *speed = call_option (run->call, "--speed");
+  struct known known;
   unsigned i;
 
   words_add (argv, "mirror-control=%s", run->control);
-  if (run->target_uri)
+  /* When clients have been moved, and maybe again, to which disk the file says,
+   * and to which one a mirror from there goes on.
+   */
+  known_look (&known, run->bitmap);
+  if (run->target_uri && !known.moved)
     words_add (argv, "mirror-target=%s", run->target_uri);
   if (run->bitmap)
     words_add (argv, "mirror-bitmap=%s", run->bitmap);

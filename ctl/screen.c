@@ -389,6 +389,23 @@ bytes_row (struct out *o, const struct look *l)
   end_row (o);
 }
 
+/* Where clients have been moved to: to the target that has been shown, or to
+ * another one, of an earlier mirror.
+ */
+static void
+disk_items (struct out *o, const struct look *l)
+{
+  if (l->disk_state[0] == '\0' || strcmp (l->disk_uri, l->target_uri) == 0) {
+    item (o, PLAIN, "moved to the target");
+    return;
+  }
+  item (o, PLAIN, "moved to %s", l->disk_uri);
+  item (o, strcmp (l->disk_state, "offline") == 0 ? RED : PLAIN, "%s",
+        l->disk_state);
+  if (l->disk_reason[0])
+    item (o, YELLOW, "%s", l->disk_reason);
+}
+
 static void
 sides_rows (struct out *o, const struct look *l)
 {
@@ -420,7 +437,7 @@ sides_rows (struct out *o, const struct look *l)
     return;
   row (o, "clients");
   if (l->pivoted)
-    item (o, PLAIN, "moved to the target");
+    disk_items (o, l);
   if (l->held)
     item (o, YELLOW, "held");
   if (l->fenced)

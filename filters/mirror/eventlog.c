@@ -31,16 +31,17 @@ eventlog_destroy (struct eventlog *l)
 static enum eventlog_kind
 target_kind_locked (struct eventlog *l, const struct mirror_event *ev)
 {
-  const bool was_lost = l->lost;
+  bool *lost = ev->id ? &l->lost : &l->disk_lost;
+  const bool was_lost = *lost;
 
-  l->lost = ev->unfit || strcmp (ev->target_state, "offline") == 0 ||
+  *lost = ev->unfit || strcmp (ev->target_state, "offline") == 0 ||
     (was_lost && strcmp (ev->target_state, "connecting") == 0);
   if (ev->unfit)
-    return EVENTLOG_UNFIT;
-  if (l->lost && !was_lost)
-    return EVENTLOG_LOST;
-  if (was_lost && !l->lost && strcmp (ev->target_state, "none") != 0)
-    return EVENTLOG_BACK;
+    return ev->id ? EVENTLOG_UNFIT : EVENTLOG_DISK_UNFIT;
+  if (*lost && !was_lost)
+    return ev->id ? EVENTLOG_LOST : EVENTLOG_DISK_LOST;
+  if (was_lost && !*lost && strcmp (ev->target_state, "none") != 0)
+    return ev->id ? EVENTLOG_BACK : EVENTLOG_DISK_BACK;
   return EVENTLOG_KINDS;
 }
 
@@ -74,14 +75,18 @@ format (enum eventlog_kind kind, const struct mirror_event *ev, char *line)
   const size_t n = EVENTLOG_LINE_MAX;
   const char *colon = ev->error ? ": " : "";
   const char *why = ev->error ? ev->error : "";
+  const char *who = ev->id ? "target" : "the clients' disk";
 
   switch (kind) {
   case EVENTLOG_LOST:
-    return snprintf (line, n, "mirror: target offline%s%.200s", colon, why);
+  case EVENTLOG_DISK_LOST:
+    return snprintf (line, n, "mirror: %s offline%s%.200s", who, colon, why);
   case EVENTLOG_BACK:
-    return snprintf (line, n, "mirror: target is back%s%.200s", colon, why);
+  case EVENTLOG_DISK_BACK:
+    return snprintf (line, n, "mirror: %s is back%s%.200s", who, colon, why);
   case EVENTLOG_UNFIT:
-    return snprintf (line, n, "mirror: target refused%s%.200s", colon, why);
+  case EVENTLOG_DISK_UNFIT:
+    return snprintf (line, n, "mirror: %s refused%s%.200s", who, colon, why);
   case EVENTLOG_SOURCE_FAILED:
   case EVENTLOG_TARGET_FAILED:
     return snprintf (line, n, "mirror: %s failed at %" PRIu64 "+%" PRIu64
@@ -119,8 +124,8 @@ eventlog_line (struct eventlog *l, const struct mirror_event *ev,
 
   if (kind == EVENTLOG_KINDS)
     return false;
-  if (kind != EVENTLOG_UNFIT && l->kinds[kind].when_ns != 0 &&
-      now_ns - l->kinds[kind].when_ns < EVENTLOG_NS) {
+  if (kind != EVENTLOG_UNFIT && kind != EVENTLOG_DISK_UNFIT &&
+      l->kinds[kind].when_ns != 0 && now_ns - l->kinds[kind].when_ns < EVENTLOG_NS) {
     l->kinds[kind].more++;
     return false;
   }

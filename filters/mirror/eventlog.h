@@ -28,6 +28,9 @@ enum eventlog_kind {
   EVENTLOG_LOST,
   EVENTLOG_BACK,
   EVENTLOG_UNFIT,
+  EVENTLOG_DISK_LOST,
+  EVENTLOG_DISK_BACK,
+  EVENTLOG_DISK_UNFIT,
   EVENTLOG_SOURCE_FAILED,
   EVENTLOG_TARGET_FAILED,
   EVENTLOG_REFUSED,
@@ -41,6 +44,7 @@ enum eventlog_kind {
 struct eventlog {
   struct mutex lock;
   bool lost;                    /* the last that was heard of the target */
+  bool disk_lost;               /* ... of the clients' disk after a pivot */
   struct {
     uint64_t when_ns;           /* of the last line; 0: never */
     unsigned more;              /* not written since */

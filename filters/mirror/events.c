@@ -65,6 +65,7 @@
 /* event MIRROR_TARGET_STATE */
 #define MIRROR_TARGET_STATE                                     \
   FIELD ("state", TEXT (ev->target_state))                      \
+  FIELD_IF (!ev->id, "disk", TRUTH (true))                      \
   FIELD_IF (ev->error, "reason", TEXT (ev->error))
 
 /* event MIRROR_SYNCED */

@@ -19,6 +19,19 @@
 
 #define OR_DELETE "; or delete the file to start over, with a full copy"
 
+/* What else there is to do than what the line has said: nothing that would give
+ * clients a disk that lacks their data.
+ */
+static const char *
+or_else (const struct intent_head *h, char *buf, size_t size)
+{
+  if (!h->disk[0])
+    return OR_DELETE;
+  snprintf (buf, size, "; keep the file: clients had been moved to '%.120s', "
+            "and only that has their data", h->disk);
+  return buf;
+}
+
 /* refuse makes one line of it, whatever is in the texts. */
 #define SAY(plan, ...) ((void) refuse ((plan)->line, __VA_ARGS__))
 
@@ -59,20 +72,23 @@ static bool
 is_about (struct plan *plan, const struct intent_head *h,
           const struct plan_wanted *w)
 {
+  char buf[256];
+  const char *or = or_else (h, buf, sizeof buf);
+
   if (strcmp (h->source, w->source) != 0)
     REFUSE (plan, "is of another source: '%.120s', this one is '%.120s'; give "
-            "that source" OR_DELETE, h->source, w->source);
+            "that source%s", h->source, w->source, or);
   else if (h->state == INTENT_RUNNING && !h->target[0])
-    REFUSE (plan, "makes no sense: a mirror is running, but to no target"
-            OR_DELETE);
+    REFUSE (plan, "makes no sense: a mirror is running, but to no target%s",
+            or);
   else if (w->granularity && w->granularity != h->granularity)
     REFUSE (plan, "is of another granularity: %" PRIu64 ", "
-            "mirror-granularity=%" PRIu64 " is wanted; give that one, or none"
-            OR_DELETE, h->granularity, w->granularity);
+            "mirror-granularity=%" PRIu64 " is wanted; give that one, or "
+            "none%s", h->granularity, w->granularity, or);
   else if (w->target && h->target[0] && !is_same (w->target, h->target) &&
            !(h->disk[0] && is_same (w->target, h->disk)))
     REFUSE (plan, "is of another target: '%.120s', mirror-target=%.120s is "
-            "wanted; give that one, or none" OR_DELETE, h->target, w->target);
+            "wanted; give that one, or none%s", h->target, w->target, or);
   else
     return true;
   return false;
@@ -173,15 +189,17 @@ int
 plan_check_sizes (const struct plan *plan, const struct intent_head *h,
                   uint64_t source_size, uint64_t target_size, char *error)
 {
+  char buf[256];
+
   if (h && !plan->disk && source_size != h->size)
     return refuse (error, "is of another source: that has %" PRIu64 " bytes, "
-                   "this one %" PRIu64 "; give that source" OR_DELETE,
-                   h->size, source_size);
+                   "this one %" PRIu64 "; give that source%s", h->size,
+                   source_size, or_else (h, buf, sizeof buf));
   /* A target that has not been there yet may have any size. */
   if (h && plan->action == PLAN_RESUME && target_size && h->target_size &&
       target_size != h->target_size)
     return refuse (error, "is of another target: that has %" PRIu64 " bytes, "
-                   "this one %" PRIu64 "; give that one" OR_DELETE,
-                   h->target_size, target_size);
+                   "this one %" PRIu64 "; give that one%s", h->target_size,
+                   target_size, or_else (h, buf, sizeof buf));
   return 0;
 }

@@ -234,6 +234,14 @@ query_block_jobs (struct control *c)
   FIELD_IF (knows_target (st), "multi-conn",                            \
             TRUTH (st->target_multi_conn))
 
+/* query-mirror, disk */
+#define MIRROR_DISK                                                     \
+  FIELD ("uri", disk_uri (c))                                           \
+  FIELD ("state", TEXT (st->pivoted_online ? "online" : "offline"))     \
+  FIELD ("reason", st->disk_reason[0] ? TEXT (st->disk_reason)          \
+         : json_null ())                                                \
+  FIELD ("reconnects", NUMBER (st->disk_reconnects))
+
 /* query-mirror, bitmap */
 #define MIRROR_BITMAP                                                   \
   FIELD ("file", bitmap_file (c))                                       \
@@ -280,6 +288,7 @@ query_block_jobs (struct control *c)
   FIELD ("last-job", st->last_job.set ? last_job (st) : json_null ())   \
   FIELD ("source", mirror_source (c))                                   \
   FIELD ("target", mirror_target (c, st))                               \
+  FIELD ("disk", st->pivoted ? mirror_disk (c, st) : json_null ())      \
   FIELD ("clients", NUMBER (c->ops->clients (c->opaque)))               \
   FIELD ("held", TRUTH (st->held))                                      \
   FIELD ("fenced", TRUTH (st->fenced))                                  \
@@ -405,6 +414,24 @@ target_uri (struct control *c, const struct mirror_status *st)
   if (uri == NULL)
     return NULL;
   return uri[0] ? TEXT (uri) : json_null ();
+}
+
+static json_t *
+disk_uri (struct control *c)
+{
+  CLEANUP_FREE char *uri = c->ops->disk_uri (c->opaque);
+
+  return uri ? TEXT (uri) : NULL;
+}
+
+static json_t *
+mirror_disk (struct control *c, const struct mirror_status *st)
+{
+  json_t *object = json_object ();
+  bool failed = false;
+
+  MIRROR_DISK
+  return finish (object, failed);
 }
 
 static json_t *

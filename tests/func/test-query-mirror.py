@@ -5,6 +5,7 @@ that is left, histograms, counters that do not fall, errors and their events,
 and the lines of the log."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -321,6 +322,9 @@ def check_disk(t):
             assert (target["state"], target["uri"]) == \
                 ("online", t.uri("other")), target
             check_facts(target, t.uri("other"))
+            assert qmp.mirror()["disk"] == {
+                "uri": t.uri("first"), "state": "online", "reason": None,
+                "reconnects": 0}, qmp.mirror()["disk"]
             ends_by(how, qmp, t)
             m = qmp.mirror()
             assert m["last-job"]["end"] == how, m
@@ -329,11 +333,27 @@ def check_disk(t):
             check_facts(m["target"], t.uri("first"))
             if how != "failed":
                 t.stop("other")
+        # It is lost while it is mirrored: that does not look like the target.
+        t.nbdkit("other", "memory", "4M")
+        start(qmp, t.uri("other"))
+        qmp.wait(lambda q: q.job()["ready"], 60 * SLOW)
         t.kill("first")
-        qmp.wait(lambda q: q.mirror()["target"]["state"] == "offline",
-                 30 * SLOW)
+        qmp.wait_event("MIRROR_TARGET_STATE", 30 * SLOW, disk=True,
+                       state="offline")
+        m = qmp.mirror()
+        assert m["disk"]["state"] == "offline" and m["disk"]["reason"], m
+        assert m["target"]["uri"] == t.uri("other"), m
+        status = subprocess.run(
+            ["nbdmirror", "-S", t.path("ctl.sock"), "status"], check=True,
+            stdout=subprocess.PIPE, encoding="utf-8").stdout
+        assert "moved to %s, offline" % t.uri("first") in status, status
+        with open(t.path("proxy.log"), encoding="utf-8") as f:
+            assert "mirror: the clients' disk offline" in f.read()
+        t.cancel(qmp)
         target = qmp.mirror()["target"]
+        assert target["state"] == "offline", target
         assert target["uri"] == t.uri("first") and "size" not in target, target
+        t.stop("other")
     t.stop("proxy")
 
 

@@ -234,6 +234,32 @@ def check_source_again(t):
     t.stop("far")
 
 
+def check_moved_again(t):
+    """Clients that have been moved on to a third disk get that, from whichever
+    process, and by the same command."""
+    make_disk(t, "third.img", SIZE)
+    t.nbdkit("third", "file", t.path("third.img"))
+    args = ("s.img", "second.img", "--bitmap", "moved")
+    with Run(t, *args, "--complete") as run:
+        run.says("pivoted ")
+        run.ctl("start", t.uri("third"))
+        run.ctl("wait", "ready")
+        run.ctl("complete")
+        client = run.connect()
+        client.pwrite(b"third", 0)
+        os.kill(run.proxy_pid(), signal.SIGKILL)
+        run.says("again ")
+        client = run.connect()
+        assert client.pread(5, 0) == b"third", client.pread(5, 0)
+        client.shutdown()
+    with Run(t, *args) as run:
+        client = run.connect()
+        assert client.pread(5, 0) == b"third", client.pread(5, 0)
+        client.shutdown()
+    assert read_disk(t, "third.img").startswith(b"third")
+    t.stop("third")
+
+
 def check_source_gone(t):
     """After a pivot something must be there in its place, whatever that is; but
     no server."""
@@ -293,5 +319,6 @@ with Test() as test:
     check_file_gone(test)
     check_no_process(test)
     check_source_again(test)
+    check_moved_again(test)
     check_source_gone(test)
     check_target_killed(test)

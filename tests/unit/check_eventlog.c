@@ -41,8 +41,17 @@ at (uint64_t s, struct mirror_event ev)
 static struct mirror_event
 state (const char *what, const char *why)
 {
-  return (struct mirror_event) { .kind = EVENT_TARGET_STATE,
+  return (struct mirror_event) { .kind = EVENT_TARGET_STATE, .id = "mirror",
                                  .target_state = what, .error = why };
+}
+
+static struct mirror_event
+disk_state (const char *what, const char *why)
+{
+  struct mirror_event ev = state (what, why);
+
+  ev.id = NULL;
+  return ev;
 }
 
 static struct mirror_event
@@ -51,6 +60,20 @@ failure (bool target, int err)
   return (struct mirror_event) { .kind = EVENT_JOB_ERROR, .write = target,
                                  .err = err, .range = { 65536, 131072 } };
 }
+
+/* The clients' disk after a pivot, while there is another target. */
+START_TEST (two_disks)
+{
+  ck_assert_str_eq (at (1, disk_state ("offline", "gone")),
+                    "mirror: the clients' disk offline: gone");
+  ck_assert_str_eq (at (11, state ("online", NULL)), "");
+  ck_assert_str_eq (at (21, state ("offline", NULL)),
+                    "mirror: target offline");
+  ck_assert_str_eq (at (31, disk_state ("pivoted", NULL)),
+                    "mirror: the clients' disk is back");
+  ck_assert_str_eq (at (41, state ("online", NULL)), "mirror: target is back");
+}
+END_TEST
 
 START_TEST (lost_and_back)
 {
@@ -184,6 +207,7 @@ main (void)
 
   tcase_add_checked_fixture (tc, setup, teardown);
   tcase_add_test (tc, lost_and_back);
+  tcase_add_test (tc, two_disks);
   tcase_add_test (tc, lost_refused_and_back);
   tcase_add_test (tc, what_is_said);
   tcase_add_test (tc, repeats_are_counted);

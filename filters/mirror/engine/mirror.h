@@ -394,6 +394,10 @@ struct mirror_status {
   char target_reason[MIRROR_REASON_MAX];        /* of its state, also of the
                                  * clients' disk after a pivot; "" = none */
 
+  /* Of the clients' disk after a pivot, also while there is another target. */
+  char disk_reason[MIRROR_REASON_MAX];
+  uint64_t disk_reconnects;
+
   /* Of the target or, without one, of the clients' disk after a pivot. */
   unsigned connections;         /* 0: nothing is known of it (yet) */
   uint64_t target_size;

@@ -54,7 +54,7 @@ get_disk_locked (struct pivoted *disk, struct mirror_status *st)
   st->pivoted_online = pivoted_online (disk, &t);
   if (st->pivoted_online)
     get_facts (&t, st);
-  st->reconnects = pivoted_reconnects (disk);
+  st->reconnects = st->disk_reconnects = pivoted_reconnects (disk);
 }
 
 static void
@@ -92,6 +92,7 @@ get_status_locked (struct mirror *m, struct mirror_status *st)
   if (m->pivoted) {
     get_disk_locked (m->pivoted, st);
     memcpy (st->target_reason, m->disk_reason, sizeof st->target_reason);
+  memcpy (st->disk_reason, m->disk_reason, sizeof st->disk_reason);
   }
   if (!job || job->status == JOB_UNDEFINED || job->status == JOB_NULL)
     return;
