@@ -125,7 +125,8 @@ eventlog_line (struct eventlog *l, const struct mirror_event *ev,
   if (kind == EVENTLOG_KINDS)
     return false;
   if (kind != EVENTLOG_UNFIT && kind != EVENTLOG_DISK_UNFIT &&
-      l->kinds[kind].when_ns != 0 && now_ns - l->kinds[kind].when_ns < EVENTLOG_NS) {
+      l->kinds[kind].when_ns != 0 &&
+      now_ns - l->kinds[kind].when_ns < EVENTLOG_NS) {
     l->kinds[kind].more++;
     return false;
   }
