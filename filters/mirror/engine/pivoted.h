@@ -13,8 +13,9 @@
  * that was under way fails at once: nobody knows what has become of it, and to
  * send it again while the old one may still arrive would be worse; where it
  * would also undo what others write to the same block, these wait for as long as
- * that may be.  A read is sent again, and so is a flush.  If anything was not flushed when the session
- * was lost, the next flush or FUA fails, since it cannot promise what it should.
+ * that may be.  A read is sent again, and so is a flush.  If anything was not
+ * flushed when the session was lost, the next flush or FUA fails, since it cannot
+ * promise what it should.
  *
  * A session counts as lost, too, when a request has had no reply for
  * `timeout_ns`; a flush may take ten times as long, since the server may have
