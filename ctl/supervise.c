@@ -18,7 +18,9 @@
  * always started again.
  *
  * A signal that ends us is first given to the user's command, if there is one,
- * and we end after it; the second one ends all at once.
+ * and we end after it; the second one ends all at once.  timeout(1) and others
+ * signal first us and then our process group: what comes that soon is the same
+ * wish, not a second one, and must not cost the flush at the end.
  */
 
 #include <config.h>
@@ -43,6 +45,7 @@
 #define PATIENCE_MS 5000        /* if nothing is to be done */
 #define PROXY_END_MS 15000      /* from SIGTERM to SIGKILL */
 #define TARGET_END_MS 5000      /* the same of the target's server */
+#define SAME_SIGNAL_MS 1000     /* one that comes that soon is not another */
 
 /* Before starting a server again that has lived for less than LONG_LIFE_MS. */
 #define LONG_LIFE_MS 1000
@@ -395,30 +398,45 @@ block_signals (struct run *run)
   return run->sigfd < 0 ? -1 : 0;
 }
 
+/* One of those that end us. */
+static void
+take_signal (struct run *run, const struct signalfd_siginfo *info)
+{
+  /* What is typed at a terminal the command has got, too. */
+  if (run->command_pid != 0 && info->ssi_signo == SIGINT &&
+      info->ssi_code == SI_KERNEL)
+    return;
+  if (run->signals > 0) {
+    if (client_now_ms () < run->second_ms)
+      return;
+    run->signals++;
+    end_at_once (run);
+    return;
+  }
+  run->signals++;
+  if (!run->announced)
+    complain ("run: stopped before the mirror was running");
+  if (run->command_pid != 0)
+    kill (run->command_pid, (int) info->ssi_signo);
+  else
+    begin_end (run);
+  /* From now: what has come while the proxy was told was not seen, but may be
+   * as old as the first.
+   */
+  run->second_ms = client_now_ms () + SAME_SIGNAL_MS;
+}
+
 static void
 take_signals (struct run *run)
 {
   struct signalfd_siginfo info;
   bool children = false;
 
-  while (read (run->sigfd, &info, sizeof info) == sizeof info) {
-    if (info.ssi_signo == SIGCHLD) {
+  while (read (run->sigfd, &info, sizeof info) == sizeof info)
+    if (info.ssi_signo == SIGCHLD)
       children = true;
-      continue;
-    }
-    /* What is typed at a terminal the command has got, too. */
-    if (run->command_pid != 0 && info.ssi_signo == SIGINT &&
-        info.ssi_code == SI_KERNEL)
-      continue;
-    if (!run->announced && run->signals == 0)
-      complain ("run: stopped before the mirror was running");
-    if (run->signals++ > 0)
-      end_at_once (run);
-    else if (run->command_pid != 0)
-      kill (run->command_pid, (int) info.ssi_signo);
     else
-      begin_end (run);
-  }
+      take_signal (run, &info);
   if (children)
     reap (run);
 }

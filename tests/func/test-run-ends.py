@@ -4,8 +4,10 @@
 service manager."""
 
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -76,9 +78,55 @@ def check_signals_with_command(t):
     run.process.send_signal(signal.SIGTERM)
     run.ctl("wait", "ready")
     assert run.process.poll() is None
-    run.stop(signal.SIGTERM, status=1)
-    assert "killed by the second signal" in run.errors(), run.all()
+    second_signal(run, signal.SIGTERM)
     ended(t)
+
+
+def second_signal(run, sig):
+    """One kills all, as soon as it does not count as the first any more."""
+    def over():
+        if run.process.poll() is None:
+            run.process.send_signal(sig)
+        return run.process.poll() is not None
+
+    wait_for(over, "not killed")
+    assert run.wait() == 1, run.all()
+    assert run.errors().count("killed by the second signal") >= 1, run.all()
+
+
+def check_signals_at_once(t):
+    """Those are one: timeout(1) signals its child, and then the process group
+    that it is in."""
+    def closed_in_order(run, status=0):
+        assert run.wait() == status, run.all()
+        assert run.complaints() == [], run.all()
+        ended(t)
+        r = subprocess.run(["nbdmirror", "bitmap", t.path("map")], check=True,
+                           stdout=subprocess.PIPE, encoding="utf-8")
+        assert re.search(r"^clean +yes$", r.stdout, re.M), r.stdout
+
+    def at_once(run):
+        freeze(run.pid)
+        run.process.send_signal(signal.SIGTERM)
+        run.process.send_signal(signal.SIGINT)
+        run.process.send_signal(signal.SIGCONT)
+
+    args = ("s.img", "once.img", "--force", "--bitmap", "map")
+    run = Run(t, *args)
+    client = run.connect()
+    client.pwrite(b"once", 2 << 20)
+    at_once(run)
+    closed_in_order(run)
+    assert read_disk(t, "s.img")[2 << 20:].startswith(b"once")
+    run = Run(t, *args, "--", "sh", "-c", "trap 'exit 9' TERM INT; echo go;"
+              " while :; do sleep 0.05; done")
+    run.says("go\n")
+    at_once(run)
+    closed_in_order(run, 9)
+    for _ in range(3):          # may be taken as one by the kernel
+        run = Run(t, *args, prefix=("timeout", "1000"))
+        run.process.send_signal(signal.SIGTERM)
+        closed_in_order(run)
 
 
 def check_second_signal(t):
@@ -89,8 +137,7 @@ def check_second_signal(t):
         run.process.send_signal(signal.SIGINT)
         wait_for(lambda: run.pending(signal.SIGTERM, pid), "not ended")
         assert run.process.poll() is None
-        run.stop(signal.SIGINT, status=1)
-        assert "killed by the second signal" in run.errors(), run.all()
+        second_signal(run, signal.SIGINT)
     ended(t)
 
 
@@ -186,6 +233,7 @@ with Test() as test:
     check_signals(test)
     check_signals_with_command(test)
     check_second_signal(test)
+    check_signals_at_once(test)
     check_proxy_killed(test)
     check_run_killed(test)
     check_sockets(test)
