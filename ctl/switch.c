@@ -180,11 +180,29 @@ run_simple (const struct call *call, const char *name, json_t *args,
   return result;
 }
 
+/* It is held all the same: both sides are equal, and the target may have other
+ * ways to make that durable.
+ */
+static void
+warn_of_no_flush (struct client *c)
+{
+  json_t *mirror;
+
+  if (client_command (c, "query-mirror", NULL, ANSWER_MS, &mirror) < 0)
+    return;
+  if (json_is_false (json_object_get (json_object_get (mirror, "target"),
+                                      "flush")))
+    complain ("hold: warning: the target cannot be flushed: what it holds now"
+              " need not survive a power cut there");
+  json_decref (mirror);
+}
+
 int
 run_hold (const struct call *call)
 {
   const char *value = call_option (call, "--timeout");
-  json_t *args = json_object (), *result;
+  json_t *args = json_object (), *result = NULL;
+  struct client *c;
   char *end;
   long s;
   int status;
@@ -199,12 +217,20 @@ run_hold (const struct call *call)
     }
     json_object_set_new (args, "timeout", json_integer (s));
   }
+  c = call_connect (call, ANSWER_MS, &status);
+  if (c == NULL) {
+    json_decref (args);
+    return status;
+  }
   /* How long it takes until both sides are equal is up to the clients. */
-  result = run_simple (call, "mirror-hold", args, -1, &status);
-  if (result)
+  result = call_command (c, "mirror-hold", args, -1, &status);
+  if (result) {
     printf ("held after %.3f ms, for %.3f s\n", ms_of (result, "drain-us"),
             ms_of (result, "expires-us") / 1000);
+    warn_of_no_flush (c);
+  }
   json_decref (result);
+  client_close (c);
   return status;
 }
 

@@ -67,6 +67,16 @@ kept_job (json_t *job, const char *goal)
   return NEVER;
 }
 
+/* A mirror is synced only by flushes of its target.  While there is no
+ * connection that is not known, and another one may be connected next.
+ */
+static bool
+cannot_flush (json_t *target)
+{
+  return strcmp (word (target, "state"), "online") == 0 &&
+    json_is_false (json_object_get (target, "flush"));
+}
+
 static enum verdict
 judge (json_t *mirror, const char *goal)
 {
@@ -84,9 +94,15 @@ judge (json_t *mirror, const char *goal)
   if (strcmp (goal, "ready") == 0 &&
       json_is_true (json_object_get (job, "ready")))
     return REACHED;
-  if (strcmp (goal, "synced") == 0 &&
-      json_is_true (json_object_get (job, "actively-synced")))
+  if (strcmp (goal, "synced") != 0)
+    return NOT_YET;
+  if (json_is_true (json_object_get (job, "actively-synced")))
     return REACHED;
+  if (cannot_flush (json_object_get (mirror, "target"))) {
+    complain ("wait: the job '%s' can never be synced: its target cannot"
+              " flush; it can be ready", word (job, "id"));
+    return NEVER;
+  }
   return NOT_YET;
 }
 

@@ -5,6 +5,7 @@ target, with defer they do not, on a target with and one without FUA.  And a
 target that cannot flush at all: what is said of it."""
 
 import os
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
@@ -36,6 +37,32 @@ def serve_without_flush(t):
              " status=none" % t.path("disk"))
 
 
+def nbdmirror(t, *args):
+    return subprocess.run(["nbdmirror", "-S", t.path("ctl.sock"), *args],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, encoding="utf-8",
+                          timeout=60 * SLOW, check=False)
+
+
+def wait_synced(t):
+    """It cannot come to that: without an end it would wait for ever."""
+    r = nbdmirror(t, "wait", "synced")
+    assert (r.returncode, r.stdout, r.stderr) == \
+        (1, "", "nbdmirror: wait: the job 'mirror' can never be synced: its"
+         " target cannot flush; it can be ready\n"), r
+
+
+def held(t, can_flush):
+    """It is held, but what that is worth is said."""
+    r = nbdmirror(t, "hold")
+    assert r.returncode == 0 and r.stdout.startswith("held after "), r
+    assert r.stderr == ("" if can_flush else "nbdmirror: hold: warning: the"
+                        " target cannot be flushed: what it holds now need"
+                        " not survive a power cut there\n"), r
+    r = nbdmirror(t, "release")
+    assert r.returncode == 0, r
+
+
 def unflushable(t):
     """One warning for each job; ready, never synced, never the clients'."""
     with open(t.path("disk"), "wb") as f:
@@ -46,8 +73,13 @@ def unflushable(t):
              "mirror-copy-mode=write-blocking", "mirror-suspect-time=0")
     with t.qmp() as qmp:
         assert warnings(t) == before, "nothing is known of it yet"
+        r = nbdmirror(t, "wait", "synced", "--timeout", "0.1")
+        assert r.returncode == 2, r
         serve_without_flush(t)
+        wait_synced(t)
         qmp.wait(lambda q: q.job()["ready"], 60 * SLOW)
+        wait_synced(t)
+        held(t, False)
         t.wait_equal(qmp)
         m = qmp.mirror()
         assert not m["job"]["actively-synced"], m
@@ -95,6 +127,7 @@ with Test() as t:
                 h.shutdown()
                 t.wait_equal(qmp)
                 after = requests(t)
+                held(t, True)
                 assert qmp.job()["actively-synced"], "not synced"
             seen = tuple(b - a for a, b in zip(before, after))
             want = (0, 0) if when == "defer" else \
