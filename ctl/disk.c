@@ -19,11 +19,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -167,6 +169,25 @@ disk_open_source (struct disk *d, const char *name)
   return look (d, "SOURCE");
 }
 
+/* Its server would fail by it, too, but advise to serve it read-only. */
+static int
+check_writable (const struct disk *d)
+{
+  CLEANUP_CLOSE int fd = open (d->path, O_RDWR | O_CLOEXEC);
+  int err = fd < 0 ? errno : 0;
+  int ro = 0;
+
+  /* A device can be opened all the same. */
+  if (fd >= 0 && d->kind == DISK_BLOCK && ioctl (fd, BLKROGET, &ro) == 0 &&
+      ro != 0)
+    err = EROFS;
+  if (err == 0)
+    return 0;
+  complain ("run: TARGET %s: cannot be written to: %s", d->name,
+            error_text (err));
+  return -1;
+}
+
 int
 disk_open_target (struct disk *d, const char *name, const struct disk *source)
 {
@@ -178,7 +199,9 @@ disk_open_target (struct disk *d, const char *name, const struct disk *source)
     complain ("run: TARGET %s: is the source itself", name);
     return -1;
   }
-  return look (d, "TARGET");
+  if (look (d, "TARGET") < 0)
+    return -1;
+  return d->kind == DISK_FILE || d->kind == DISK_BLOCK ? check_writable (d) : 0;
 }
 
 /*-- is it all zero? ----------------------------------------------------*/

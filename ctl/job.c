@@ -4,6 +4,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,34 @@
 #include "cleanup.h"
 #include "ctl.h"
 #include "size.h"
+#include "verbs.h"
+
+/* Is value one of words, which have | between them?  If not a line on stderr
+ * says which there are.
+ */
+static bool
+check_word (const char *words, const char *who, const char *name,
+            const char *value)
+{
+  char list[100];
+  const size_t n = strcspn (value, "|");
+  const char *word;
+  size_t len = 0;
+
+  for (word = words; word && value[n] == '\0'; word = strchr (word, '|')) {
+    word += *word == '|';
+    if (strcspn (word, "|") == n && memcmp (word, value, n) == 0)
+      return true;
+  }
+  for (word = words; *word && len < sizeof list - 2; word++) {
+    list[len++] = *word == '|' ? ',' : *word;
+    if (*word == '|')
+      list[len++] = ' ';
+  }
+  list[len] = '\0';
+  complain ("%s: %s '%s': allowed are %s", who, name, value, list);
+  return false;
+}
 
 /* Connect, run one command that returns nothing of interest, disconnect. */
 static int
@@ -87,8 +116,8 @@ run_start (const struct call *call)
     if (value == NULL)
       continue;
     if (size_parse (value, &n) < 0) {
-      complain ("start: %s %s: must be a number, maybe with K, M, G or T",
-                sizes[i], value);
+      complain ("start: %s %s: must be a number up to %" PRIi64 ", maybe with"
+                " K, M, G or T", sizes[i], value, INT64_MAX);
       goto fail;
     }
     json_object_set_new (args, sizes[i] + 2, json_integer (n));
@@ -125,29 +154,55 @@ run_resume (const struct call *call)
 int
 run_mode (const struct call *call)
 {
-  json_t *args = json_pack ("{s:s,s:s}", "type", "mirror", "copy-mode",
-                            call->operands[0]);
+  const char *mode = call->operands[0];
 
-  if (args == NULL) {
-    complain ("mode: not UTF-8");
+  if (!check_word (QMP_COPY_MODES, "mode", "copy-mode", mode))
     return STATUS_FAILED;
-  }
-  return run_on_job (call, "block-job-change", "id", args);
+  return run_on_job (call, "block-job-change", "id",
+                     json_pack ("{s:s,s:s}", "type", "mirror", "copy-mode",
+                                mode));
 }
 
-/* What `set` can change. */
+/* What `set` can change: a word, a number of what, or a size. */
 static const struct setting {
   const char *name;
-  bool number;
+  const char *words;            /* with | between them, or NULL */
+  const char *unit;             /* or NULL */
+  int64_t max;                  /* of that unit; what the filter takes */
 } settings[] = {
-  { "speed", true },
-  { "buf-size", true },
-  { "copy-mode", false },
-  { "on-source-error", false },
-  { "on-target-error", false },
-  { "target-timeout", true },
-  { "max-pause", true },
+  { "speed", .max = INT64_MAX },
+  { "buf-size", .max = INT64_MAX },
+  { "copy-mode", .words = QMP_COPY_MODES },
+  { "on-source-error", .words = QMP_POLICIES },
+  { "on-target-error", .words = QMP_POLICIES },
+  { "target-timeout", .unit = "seconds", .max = 3600 },
+  { "max-pause", .unit = "milliseconds", .max = 60000 },
 };
+
+/* The value of text, which is NAME=VALUE; NULL after a line on stderr. */
+static json_t *
+parse_setting (const struct setting *s, const char *text)
+{
+  const char *value = text + strlen (s->name) + 1;
+  int64_t n = 0;
+
+  if (s->words)
+    return check_word (s->words, "set", s->name, value) ? json_string (value)
+      : NULL;
+  if (s->unit == NULL) {
+    if (size_parse (value, &n) == 0)
+      return json_integer (n);
+    complain ("set: %s: must be a number up to %" PRIi64 ", maybe with K, M, G"
+              " or T", text, s->max);
+    return NULL;
+  }
+  if (value[strspn (value, "0123456789")] == '\0' &&
+      size_parse (value, &n) == 0 && n >= 1 && n <= s->max)
+    return json_integer (n);
+  complain ("set: %s: must be a whole number of %s, 1 to %" PRIi64, text,
+            s->unit, s->max);
+  return NULL;
+}
 
 /* KEY=VALUE.  Returns false after a line on stderr. */
 static bool
@@ -158,7 +213,6 @@ take_setting (json_t *args, const char *text)
   const struct setting *s = settings;
   const size_t count = sizeof settings / sizeof settings[0];
   json_t *json;
-  int64_t size;
 
   while (s < settings + count && (strlen (s->name) != n ||
                                   memcmp (s->name, text, n) != 0))
@@ -173,16 +227,8 @@ take_setting (json_t *args, const char *text)
     complain ("set: %s is given twice", s->name);
     return false;
   }
-  if (s->number && size_parse (value + 1, &size) < 0) {
-    complain ("set: %s: must be a number, maybe with K, M, G or T", text);
-    return false;
-  }
-  json = s->number ? json_integer (size) : json_string (value + 1);
-  if (json_object_set_new (args, s->name, json) < 0) {
-    complain ("set: %s: not UTF-8", s->name);
-    return false;
-  }
-  return true;
+  json = parse_setting (s, text);
+  return json && json_object_set_new (args, s->name, json) == 0;
 }
 
 int
@@ -205,8 +251,9 @@ run_speed (const struct call *call)
   int64_t speed;
 
   if (size_parse (call->operands[0], &speed) < 0) {
-    complain ("speed: %s: must be a number of bytes per second, maybe with"
-              " K, M, G or T; 0 is no limit", call->operands[0]);
+    complain ("speed: %s: must be a number of bytes per second up to %" PRIi64
+              ", maybe with K, M, G or T; 0 is no limit", call->operands[0],
+              INT64_MAX);
     return STATUS_FAILED;
   }
   return run_on_job (call, "block-job-set-speed", "device",

@@ -74,7 +74,7 @@ struct run {
   int64_t complete_ms;          /* not before that */
   int sigfd;
   int signals;                  /* how many of those that end us have come */
-  int64_t second_ms;            /* after the first: before that it is the same */
+  int64_t second_ms;            /* until then more are the same as the first */
   int status;
 };
 

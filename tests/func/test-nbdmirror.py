@@ -92,6 +92,26 @@ def check_usage():
             (("set", "x=1"), "allowed are speed=N"),
             (("set", "speed"), "allowed are speed=N"),
             (("set", "speed=x"), "must be a number"),
+            (("set", "speed=9223372036854775808"), "must be a number up to "
+             "9223372036854775807, maybe with K, M, G or T"),
+            (("set", "buf-size=8388608T"), "up to 9223372036854775807,"),
+            (("speed", "9223372036854775808"), "up to 9223372036854775807,"),
+            (("start", "nbd://h", "--speed", "9223372036854775808"),
+             "up to 9223372036854775807,"),
+            *((("set", "target-timeout=" + s), "target-timeout=%s: must be a "
+               "whole number of seconds, 1 to 3600\n" % s)
+              for s in ("5.5", "0", "3601", "5s", "1K", "", "-1", "9" * 30)),
+            *((("set", "max-pause=" + s), "max-pause=%s: must be a whole "
+               "number of milliseconds, 1 to 60000\n" % s)
+              for s in ("2s", "0", "60001", "0.5")),
+            *((args, "copy-mode '%s': allowed are background, write-blocking, "
+               "auto\n" % mode)
+              for mode in ("foo", "", "aut", "autos", "|",
+                           "write-blocking|auto")
+              for args in (("set", "copy-mode=" + mode), ("mode", mode))),
+            *((("set", "on-%s-error=%s" % (side, policy)), "on-%s-error '%s': "
+               "allowed are report, ignore, enospc, stop\n" % (side, policy))
+              for side in ("source", "target") for policy in ("x", "never")),
             (("set", "speed=1", "speed=2"), "given twice"),
             (("hold", "--timeout", "x"), "from 1 to 300"),
             (("watch", "--interval", "0"), "from 0.1 to 3600"),
@@ -310,7 +330,8 @@ def check_barrier(sock):
     assert "clients   fenced\n" in out, out
     run("-S", sock, "fence", "--off")
     _, err = run("-S", sock, "fence", status=1)
-    assert "force" in err, err
+    assert err == "nbdmirror: fence: nothing is held: use nbdmirror hold " \
+        "before it, or --force\n", err
     run("-S", sock, "fence", "--force")
     run("-S", sock, "fence", "--off")
 

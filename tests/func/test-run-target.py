@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(os.environ["top_srcdir"], "tests/lib"))
 from mirrortest import Test  # noqa: E402
 from runtest import (Run, instead_of_proxy, make_disk,  # noqa: E402
                      read_disk, refused)
+from uringtest import Loop, Mount  # noqa: E402
 
 SIZE = 3 << 20
 DATA = os.urandom(1 << 20)
@@ -217,6 +218,45 @@ def check_devices(t):
     assert read_disk(t, "d1") == read_disk(t, "s.img")
 
 
+def check_read_only(t):
+    """That is said of the target; it is no use to serve it read-only."""
+    def check(name, why):
+        for args in ((), ("--force",), ("--bitmap", "no.map")):
+            refused(t, "s.img", name, *args, text="nbdmirror: run: TARGET %s: "
+                    "cannot be written to: %s\n" % (name, why))
+        refused(t, t.uri("s"), name, text="cannot be written to: " + why)
+
+    make_disk(t, "s.img", SIZE, DATA)
+    make_disk(t, "ro.img", SIZE)
+    t.nbdkit("s", "file", t.path("s.img"))
+    tested = []
+    with Loop(t.path("ro.img"), "-r") as device:
+        if device:
+            tested.append(device)
+            check(device, "Read-only file system")
+    with Mount(t, "tmpfs", 2 * SIZE) as mounted:
+        if mounted:
+            tested.append(mounted)
+            shutil.copy(t.path("ro.img"), mounted)
+            subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+            check(mounted + "/ro.img", "Read-only file system")
+    if shutil.which("chattr") and subprocess.run(
+            ["chattr", "+i", t.path("ro.img")], stderr=subprocess.DEVNULL,
+            check=False).returncode == 0:
+        tested.append("ro.img")
+        try:
+            check("ro.img", "Operation not permitted")
+        finally:
+            subprocess.run(["chattr", "-i", t.path("ro.img")], check=True)
+    if os.getuid() != 0:
+        tested.append("mode")
+        os.chmod(t.path("ro.img"), 0o400)
+        check("ro.img", "Permission denied")
+    if not tested:
+        print("nothing is read-only here: not tested")
+    t.stop("s")
+
+
 def check_kinds(t):
     os.mkfifo(t.path("fifo"))
     os.mkdir(t.path("dir"))
@@ -243,4 +283,5 @@ with Test() as test:
     check_known(test)
     check_itself(test)
     check_devices(test)
+    check_read_only(test)
     check_kinds(test)
