@@ -69,6 +69,24 @@ def at_the_end(how, mirror):
             t.stop("target")
 
 
+def fails_at_the_end(how):
+    """The status is 0 all the same; the log says it."""
+    with Test() as t:
+        t.mirror("eval", "get_size=echo %d" % SIZE, "can_write=exit 0",
+                 "can_flush=exit 0", "thread_model=echo parallel",
+                 "pread=head -c $3 /dev/zero",
+                 "pwrite=cat >/dev/null", "flush=echo EIO >&2; exit 1")
+        with t.qmp() as q:
+            if how == "quit":
+                q.command("quit")
+            else:
+                t.servers["proxy"].terminate()
+            ended(t)
+        with open(t.path("proxy.log"), encoding="utf-8") as f:
+            assert f.read().count("mirror: flushing the source at the end: "
+                                  "Input/output error") == 1
+
+
 def pivoted(t):
     """The clients have another disk, whose server is stopped."""
     t.nbdkit("target", "-t", "1", "memory", str(SIZE))
@@ -166,6 +184,7 @@ def end_hung(how, writing):
 for end in ("quit", "SIGTERM"):
     for mirror in (False, True):
         at_the_end(end, mirror)
+    fails_at_the_end(end)
     for waits in (False, True):
         end_hung(end, waits)
 hung_disk()
