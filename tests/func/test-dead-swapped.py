@@ -37,11 +37,11 @@ def log(t, what):
         return [line.split(what, 1)[1].strip() for line in f if what in line]
 
 
-def told(t, s, before, reason):
+def told(t, s, before, reason, what="target"):
     """Once in the log since then, as the last of that kind; and shown."""
-    wait_for(lambda: len(log(t, "target refused: ")) > before,
+    wait_for(lambda: len(log(t, what + " refused: ")) > before,
              "the log does not say that it is refused")
-    assert log(t, "target refused: ")[before:] == [reason]
+    assert log(t, what + " refused: ")[before:] == [reason]
     target = s.qmp.mirror()["target"]
     assert target["reason"] == reason, target
     status = subprocess.run(
@@ -173,14 +173,14 @@ def pivoted(t, s):
              lambda: s.target(disk=larger)),
             ("its minimum block size is 512, not 1 any more",
              lambda: s.target("blocksize-policy", blocksize_minimum=512))):
-        refused = len(log(t, "target refused: "))
+        refused = len(log(t, "disk refused: "))
         t.kill("target")
         s.qmp.events.clear()
         start()
         # What finds out that it is lost.
         h.aio_pread(nbd.Buffer(512), 0)
         s.qmp.wait_event("MIRROR_TARGET_STATE", WAIT, reason=reason)
-        told(t, s, refused, reason)
+        told(t, s, refused, reason, "disk")
         t.kill("target")
         s.target()
         s.qmp.wait_event("MIRROR_TARGET_STATE", WAIT, state="pivoted")
