@@ -224,7 +224,8 @@ def check_read_only(t, source):
     but not when it is served from the start."""
     with open(source, "rb") as f:
         content = f.read()
-    args = (source, "ro.img", "--bitmap", "ro.intent")
+    # A whole path, by which its servers are found.
+    args = (source, "ro.img", "--bitmap", t.path("ro.intent"))
     with Run(t, *args) as run:
         assert "-r" in command_lines(t)["source"]
         client = run.connect()
