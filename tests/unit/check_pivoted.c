@@ -26,7 +26,9 @@ static struct source *source;
 static atomic_uint writes, flushes, downs, reopened;
 static atomic_bool hold;        /* the first flush has no reply yet */
 static atomic_int first_flush;  /* its reply */
-static atomic_int reads;        /* the replies of reads */
+static atomic_int reads;        /* the reply of the next read */
+static atomic_int next_write;   /* ... of the next write */
+static atomic_uint losses, forgot;      /* told; as something is forgotten */
 
 /*-- a target ------------------------------------------------------------*/
 
@@ -47,6 +49,8 @@ fake_wait (struct target *t, struct target_req *req)
   (void) t;
   if (req->op == TARGET_READ)
     return atomic_exchange (&reads, 0);
+  if (req->op == TARGET_WRITE)
+    return atomic_exchange (&next_write, 0);
   if (req->op != TARGET_FLUSH || req->count > 0)
     return 0;
   while (atomic_load (&hold))
@@ -104,20 +108,38 @@ reopen (void *opaque, const char *where, const struct pivoted_facts *was,
 }
 
 static void
-setup (void)
+changed (void *opaque, int err, bool is_forgotten)
+{
+  (void) opaque;
+  if (err == 0)
+    return;
+  atomic_fetch_add (&forgot, is_forgotten);
+  atomic_fetch_add (&losses, 1);
+}
+
+static void
+begin (bool restarted)
 {
   const struct pivoted_config config = {
     .clock = &clock_monotonic, .size = SIZE, .timeout_ns = TIMEOUT_NS,
     .can_flush = true, .disk_size = SIZE, .reopen = reopen,
+    .changed = changed, .restarted = restarted,
   };
   int err;
 
-  writes = flushes = downs = reopened = 0;
-  hold = false;
-  first_flush = reads = 0;
   p = pivoted_new (&config, &target, &err);
   ck_assert_ptr_nonnull (p);
   source = pivoted_source (p);
+}
+
+static void
+setup (void)
+{
+  writes = flushes = downs = reopened = losses = forgot = 0;
+  hold = false;
+  first_flush = reads = next_write = 0;
+  target.can_fua = false;
+  begin (false);
 }
 
 static void
@@ -211,6 +233,82 @@ START_TEST (extents_are_told_outside)
 }
 END_TEST
 
+static int
+write_some (unsigned flags)
+{
+  char buf[512] = "";
+
+  return source->ops->pwrite (source, buf, sizeof buf, 0, flags);
+}
+
+/* The session is lost; returns when the next one is there. */
+static void
+lose (void)
+{
+  const uint64_t before = pivoted_reconnects (p);
+
+  pivoted_lost (p, &target, -ECONNRESET);
+  while (pivoted_reconnects (p) == before)
+    sched_yield ();
+}
+
+/* What the server has refused it may have done in part, and lose with the
+ * session: no client need be told, but who mirrors it.
+ */
+START_TEST (refused)
+{
+  next_write = -EIO;
+  ck_assert_int_eq (write_some (0), -EIO);
+  lose ();
+  ck_assert_uint_eq (forgot, 1);
+  ck_assert_int_eq (source->ops->flush (source), 0);
+}
+END_TEST
+
+/* What was cut off by a loss it may lose by the next one. */
+START_TEST (cut_off)
+{
+  next_write = -ENOTCONN;
+  ck_assert_int_eq (write_some (0), -EIO);
+  while (pivoted_reconnects (p) == 0)
+    sched_yield ();
+  ck_assert_uint_eq (losses, 1);
+  ck_assert_uint_eq (forgot, 0);
+  lose ();
+  ck_assert_uint_eq (forgot, 1);
+}
+END_TEST
+
+/* What nobody has flushed since it was acknowledged is lost by any loss, also if
+ * another process was told so.
+ */
+START_TEST (of_another_process)
+{
+  pivoted_free (p);
+  begin (true);
+  lose ();
+  ck_assert_uint_eq (forgot, 1);
+  ck_assert_int_eq (source->ops->flush (source), -EIO);
+  ck_assert_int_eq (source->ops->flush (source), 0);
+  lose ();
+  ck_assert_uint_eq (forgot, 1);
+}
+END_TEST
+
+START_TEST (of_an_earlier_session)
+{
+  target.can_fua = true;
+  ck_assert_int_eq (write_some (0), 0);
+  lose ();
+  ck_assert_uint_eq (forgot, 1);
+  ck_assert_int_eq (write_some (LEG_FUA), -EIO);
+  ck_assert_int_eq (write_some (LEG_FUA), 0);
+  lose ();
+  ck_assert_uint_eq (forgot, 2);
+  ck_assert_int_eq (write_some (LEG_FUA), -EIO);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -223,6 +321,10 @@ main (void)
   tcase_add_checked_fixture (t, setup, teardown);
   tcase_add_test (t, an_error_is_everybodys);
   tcase_add_test (t, extents_are_told_outside);
+  tcase_add_test (t, refused);
+  tcase_add_test (t, cut_off);
+  tcase_add_test (t, of_another_process);
+  tcase_add_test (t, of_an_earlier_session);
   suite_add_tcase (suite, t);
   r = srunner_create (suite);
   srunner_run_all (r, CK_ENV);
